@@ -1,0 +1,1 @@
+"""What ships with genomeconv: genomes, weights, golden files (see README.md)."""
