@@ -1,0 +1,1 @@
+"""Long depthwise convolution through Fourier transforms."""
