@@ -1,0 +1,84 @@
+"""`genomeconv info`: what a FASTA, an output or a model folder is."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from functools import partial
+from pathlib import Path
+from typing import Any
+
+import click
+
+from genomeconv_cli.console import Notifier, put_fields, put_json
+from genomeconv_cli.options import json_option
+
+_HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+
+
+@click.command()
+@click.argument("file", metavar="FILE")
+@json_option
+def command(file: str, as_json: bool) -> None:
+    """Say what FILE is: a FASTA, an output of genomeconv, or a model.
+
+    \b
+    Examples:
+      genomeconv info genome.fa.gz
+      genomeconv info genome.embeddings.h5 --json
+    """  # noqa: D301
+    facts = _describe(file)
+    if as_json:
+        put_json(facts)
+    else:
+        put_fields(facts)
+
+
+def _describe(file: str) -> Mapping[str, Any]:
+    path = Path(file)
+    if path.is_dir() or path.suffix == ".safetensors":
+        from genomeconv.weights import describe as describe_model
+
+        return describe_model(path)
+    if path.is_file() and _starts_with(path, _HDF5_MAGIC):
+        from genomeconv.store import describe as describe_output
+
+        return describe_output(path)
+
+    return _describe_fasta(file)
+
+
+def _describe_fasta(file: str) -> Mapping[str, Any]:
+    """Read all of a FASTA: it is checked as `embed` checks it, and counted."""
+    from genomeconv.fasta import LetterPolicy
+    from genomeconv.fasta.scan import Scanner
+    from genomeconv.inputs import Input
+
+    strong = 0
+
+    def count(codes: bytes) -> None:
+        nonlocal strong
+        strong += codes.count(1) + codes.count(2)  # C and G
+
+    notify = Notifier()
+    with Input(file) as source:
+        policy = LetterPolicy(empty="skip")
+        scanner = Scanner(source, policy, partial(notify, "warning"), count)
+        records = scanner.run()
+    longest = int(records.lengths.argmax())
+    called = int(records.called.sum())
+    return {
+        "kind": f"FASTA ({source.packing})",
+        "records": len(records),
+        "bases": records.bases,
+        "called": called,
+        "unknown": records.bases - called,
+        "gc_percent": round(100 * strong / called, 2) if called else None,
+        "longest": records.names[longest],
+        "longest_bases": int(records.lengths[longest]),
+        "sha256": records.fingerprint()["sha256"],
+    }
+
+
+def _starts_with(path: Path, magic: bytes) -> bool:
+    with path.open("rb") as file:
+        return file.read(len(magic)) == magic

@@ -1,0 +1,248 @@
+"""The main job: FASTA in, a file of embeddings out.
+
+Two passes over the input: the first reads and checks every letter, so that the
+rows are known and a bad base is reported before any computing; the second streams
+the bases through the model and commits the rows block by block. A run that was
+killed starts where its file ends; the numbers are those of an undisturbed run.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Callable
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from genomeconv.errors import DeviceError, UsageError
+from genomeconv.fasta import Genome, LetterPolicy, open_indexed, read_genome
+from genomeconv.fill import Progress, fill
+from genomeconv.intervals import parse_region, read_bed
+from genomeconv.options import EmbedOptions
+from genomeconv.passes import Pass
+from genomeconv.provenance import output_plan
+from genomeconv.rows import RowPlan, plan_intervals, plan_records
+from genomeconv.store import OutputPlan, OutputWriter, check_target, predicted_bytes
+from genomeconv.stream import TrunkStream
+from genomeconv.weights import LoadedModel, find_folder, load_model
+
+__all__ = [
+    "EmbedOptions",
+    "EmbedPlan",
+    "EmbedSummary",
+    "Progress",
+    "describe_embedding",
+    "plan_embedding",
+    "resolve_device",
+    "run_embedding",
+]
+
+Notify = Callable[[str, str], None]
+"""Called with a level ("info", "warning") and one line of text."""
+
+PRECISIONS = {"float32": torch.float32, "bfloat16": torch.bfloat16}
+
+
+@dataclass(frozen=True, kw_only=True)
+class EmbedSummary:
+    """What a run did."""
+
+    output: Path
+    rows: int
+    columns: int
+    records: int
+    bases: int
+    seconds: float
+    resumed_rows: int
+    """Rows found committed by an earlier run and not computed again."""
+
+
+@dataclass(frozen=True, kw_only=True, eq=False)
+class EmbedPlan:
+    """Everything known before the first base is run."""
+
+    options: EmbedOptions
+    genome: Genome
+    rows: RowPlan
+    model: LoadedModel
+    device: torch.device
+    output: OutputPlan
+    passes: tuple[Pass, ...] = field(repr=False)
+
+    @property
+    def work(self) -> int:
+        """Bases to run, all passes together."""
+        return sum(p.bases for p in self.passes)
+
+    def describe(self) -> dict[str, Any]:
+        """Return rows, sizes in bytes, memory and time, for ``--dry-run``."""
+        folder = self.options.destination.resolve().parent
+        rate = self.passes[0].measure_rate()
+        return {
+            "output": str(self.options.destination),
+            "records": len(self.genome.records),
+            "bases": self.rows.bases,
+            "rows": self.rows.n_rows,
+            "columns": len(self.output.columns),
+            "dtype": self.options.dtype,
+            "model": self.model.name,
+            "device": str(self.device),
+            "bytes_on_disk": predicted_bytes(self.output, self.options.compress),
+            "bytes_free": shutil.disk_usage(folder).free if folder.is_dir() else None,
+            "bytes_memory": self.passes[0].engine.memory(),
+            "bases_per_second": rate,
+            "seconds": self.work / rate,
+        }
+
+
+def resolve_device(name: str) -> torch.device:
+    """Return the device asked for; "auto" takes a GPU where there is one.
+
+    Raises
+    ------
+    DeviceError
+        The device is not there.
+    """
+    if name == "auto":
+        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
+    kind, _, index = name.partition(":")
+    if kind == "cuda":
+        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
+        if int(index or 0) >= count:
+            raise DeviceError(
+                f"--device {name}: this machine has {count or 'no'} CUDA "
+                f"device{'' if count == 1 else 's'}; use --device cpu or auto"
+            )
+    return torch.device(name)
+
+
+def describe_embedding(options: EmbedOptions, notify: Notify) -> dict[str, Any]:
+    """Return what a run would take and make, without writing anything."""
+    with ExitStack() as stack:
+        return plan_embedding(options, notify, stack).describe()
+
+
+def plan_embedding(
+    options: EmbedOptions, notify: Notify, stack: ExitStack
+) -> EmbedPlan:
+    """Read the input, load the model and work out the rows.
+
+    ``stack`` closes what was opened.
+    """
+    if options.threads is not None:
+        torch.set_num_threads(options.threads)
+    device = resolve_device(options.device)
+    find_folder(options.model)  # an unknown name is said before a long read
+    genome, rows = _input(options, notify, stack)
+    model = load_model(options.model)
+    layer = _layer(options, model)
+    engine = TrunkStream(
+        model.model.trunk.to(device),
+        layer=layer,
+        precision=PRECISIONS[options.precision],
+    )
+    sides = {"both": (False, True), "forward": (False,), "reverse": (True,)}
+    passes = tuple(
+        Pass(engine, genome, rows, reverse=side, chunk=options.chunk)
+        for side in sides[options.strand]
+    )
+    output = output_plan(options, genome, rows, model, engine, device)
+    return EmbedPlan(
+        options=options,
+        genome=genome,
+        rows=rows,
+        model=model,
+        device=device,
+        output=output,
+        passes=passes,
+    )
+
+
+def run_embedding(
+    options: EmbedOptions, progress: Progress, notify: Notify
+) -> EmbedSummary:
+    """Embed and write; see :class:`EmbedOptions`.
+
+    Raises
+    ------
+    GenomeconvError
+        With the exit code of the fault; the final path is untouched then, and what
+        was committed is kept for the next run.
+    """
+    begun = time.monotonic()
+    check_target(options.destination, overwrite=options.overwrite)
+    with ExitStack() as stack:
+        plan = plan_embedding(options, notify, stack)
+        writer = stack.enter_context(
+            OutputWriter.open(
+                options.destination,
+                plan.output,
+                overwrite=options.overwrite,
+                compress=options.compress,
+                warn=lambda text: notify("warning", text),
+            )
+        )
+        resumed = sum(b - a for a, b in writer.done())
+        if resumed:
+            notify(
+                "info", f"continuing: {resumed:,} of {plan.rows.n_rows:,} rows are done"
+            )
+        progress.start(plan.work, f"embedding {options.fasta}")
+        stack.callback(progress.finish)
+        fill(plan.passes, writer, progress)
+        plan.genome.check_unchanged()
+        writer.finish()
+    return EmbedSummary(
+        output=options.destination,
+        rows=plan.rows.n_rows,
+        columns=len(plan.output.columns),
+        records=len(plan.genome.records),
+        bases=plan.rows.bases,
+        seconds=time.monotonic() - begun,
+        resumed_rows=resumed,
+    )
+
+
+def _layer(options: EmbedOptions, model: LoadedModel) -> int | None:
+    """Return the block to stop behind; None: the final norm."""
+    depth = model.model.config.layers
+    if options.layer == "last":
+        return None
+    if not 0 <= options.layer <= depth:
+        raise UsageError(
+            f"--layer {options.layer}: model {model.name} has blocks 1 to {depth} "
+            "(0: the embedding table; last: behind the final norm)"
+        )
+    return options.layer
+
+
+def _input(
+    options: EmbedOptions, notify: Notify, stack: ExitStack
+) -> tuple[Genome, RowPlan]:
+    """Open the FASTA, whole or through its index, and work out the rows."""
+
+    def warn(text: str) -> None:
+        notify("warning", text)
+
+    if not options.regions and options.bed is None:
+        folder = options.destination.resolve().parent
+        genome = stack.enter_context(
+            read_genome(
+                options.fasta, folder, LetterPolicy(empty=options.empty), warn=warn
+            )
+        )
+        return genome, plan_records(genome.records, options.row_bases)
+    indexed = stack.enter_context(open_indexed(options.fasta, warn=warn))
+    lengths = indexed.lengths
+    if options.bed is not None:
+        intervals = read_bed(options.bed, lengths, options.fasta)
+    else:
+        intervals = [parse_region(t, lengths, options.fasta) for t in options.regions]
+    indexed.select([interval.name for interval in intervals], warn=warn)
+    named = options.bed is not None and any(i.label for i in intervals)
+    rows = plan_intervals(indexed.records, intervals, options.row_bases, named=named)
+    return indexed, rows

@@ -1,0 +1,31 @@
+"""Fixtures that tests of every storey use."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import pytest
+
+
+@dataclass(frozen=True, kw_only=True)
+class Outcome:
+    """What a command line gave back."""
+
+    code: int
+    out: str
+    err: str
+
+
+@pytest.fixture
+def genomeconv(capfd: pytest.CaptureFixture[str]) -> Callable[..., Outcome]:
+    """Run `genomeconv ARG...` in this process, as the console script does."""
+    from genomeconv_cli.main import run
+
+    def call(*args: object) -> Outcome:
+        capfd.readouterr()
+        code = run([str(arg) for arg in args])
+        captured = capfd.readouterr()
+        return Outcome(code=code, out=captured.out, err=captured.err)
+
+    return call
