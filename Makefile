@@ -50,10 +50,7 @@ types: $(VENV)/.dev
 	$(BIN)/mypy
 
 bench: $(VENV)/.demo
-	mkdir -p benchmarks/results
-	$(BIN)/genomeconv bench --save benchmarks/results/bench.json \
-	  > benchmarks/results/bench.txt
-	cat benchmarks/results/bench.txt
+	$(BIN)/python benchmarks/run.py $(BENCHFLAGS)
 
 clean:
 	rm -rf $(VENV) demo build dist .pytest_cache .mypy_cache .ruff_cache \

@@ -41,8 +41,8 @@ def convolution_rows(
 ) -> Iterator[Row]:
     """Measure the long convolution beside one full-length transform (torch.fft.rfft).
 
-    Both include the transform of the filter; ``prepared`` is the time without it, as
-    the streaming engine runs. The floor reads the input and writes the output once.
+    Both include the transform of the filter; ours writes into memory that is there.
+    ``prepared`` is the time without the filter's, as the streaming engine runs. The floor reads the input and writes the output once.
 
     Parameters
     ----------
@@ -59,7 +59,7 @@ def convolution_rows(
         k = torch.randn(_CHANNELS, taps) / taps**0.5
         ready = prepare_filter(k, length=length)
         ours, full, prepared, floor = _by_turns(
-            partial(fft_conv, u, k),
+            partial(fft_conv, u, k, out=out),
             partial(full_length_convolution, u, k),
             partial(fft_conv, u, ready, out=out),
             partial(out.copy_, u),

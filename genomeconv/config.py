@@ -8,9 +8,10 @@ from __future__ import annotations
 
 import dataclasses
 import math
+import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, get_args, get_type_hints
+from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
 
 from genomeconv.errors import ModelError
 
@@ -18,11 +19,22 @@ PARAMETER_CAP = 2_000_000_000
 """Largest number of parameters a configuration may ask for."""
 TAPS_CAP = 1 << 24
 """Longest filter, in taps: four times the longest published DNA model."""
+_SHOWN = 60
+"""Letters of a faulty value that a message repeats."""
 
 
 def _require(ok: bool, field: str, wanted: str, got: object) -> None:
     if not ok:
-        raise ModelError(f"config: {field} must be {wanted}, got {got!r}")
+        raise ModelError(f"config: {field} must be {wanted}, got {_shown(got)}")
+
+
+def _shown(value: object) -> str:
+    """Write a value that a stranger's file gave, briefly."""
+    try:
+        text = repr(value)
+    except ValueError:  # a whole number too long to be written
+        text = "a huge number"
+    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -237,12 +249,11 @@ class ModelConfig:
             len(self.filters),
         )
         _require(0 < self.norm_eps < 1, "norm_eps", "in (0, 1)", self.norm_eps)
-        _require(
-            self.parameters() <= PARAMETER_CAP,
-            "width, layers and taps",
-            f"a model of at most {PARAMETER_CAP:,} parameters",
-            f"{self.parameters():,}",
-        )
+        if self.parameters() > PARAMETER_CAP:
+            raise ModelError(
+                f"config: {self.parameters():,} parameters of width, layers and "
+                f"filters, at most {PARAMETER_CAP:,} are allowed"
+            )
 
     def filter(self, layer: int) -> FilterConfig:
         """Return the long filter of block ``layer`` (0-based)."""
@@ -317,9 +328,9 @@ def from_dict(values: Mapping[str, Any]) -> ModelConfig:
         For an unknown key, a missing key, a wrong type or an impossible value.
     """
     known = _checked_keys(ModelConfig, values, "config")
-    filters = known.get("filters")
-    if not isinstance(filters, (list, tuple)):
-        raise ModelError(f"config: filters must be a list, got {filters!r}")
+    filters = known["filters"]
+    if not isinstance(filters, list | tuple):
+        raise ModelError(f"config: filters must be a list, got {_shown(filters)}")
     known["filters"] = tuple(_filter_from_dict(item) for item in filters)
     if "token_ids" in known:
         known["token_ids"] = tuple(known["token_ids"])
@@ -328,12 +339,12 @@ def from_dict(values: Mapping[str, Any]) -> ModelConfig:
 
 def _filter_from_dict(values: object) -> FilterConfig:
     if not isinstance(values, Mapping):
-        raise ModelError(f"config: a filter must be an object, got {values!r}")
+        raise ModelError(f"config: a filter must be an object, got {_shown(values)}")
     family = values.get("family")
-    if family not in _FAMILIES:
-        known = ", ".join(_FAMILIES)
+    if not isinstance(family, str) or family not in _FAMILIES:
         raise ModelError(
-            f"config: filter.family must be one of {known}, got {family!r}"
+            f"config: filter.family must be one of {', '.join(_FAMILIES)}, "
+            f"got {_shown(family)}"
         )
     rest = {key: value for key, value in values.items() if key != "family"}
     cls = _FAMILIES[family]
@@ -343,14 +354,13 @@ def _filter_from_dict(values: object) -> FilterConfig:
 def _checked_keys(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
     """Return ``values`` when its keys and scalar types are those of ``cls``."""
     if not isinstance(values, Mapping):
-        raise ModelError(f"{where}: an object was wanted, got {values!r}")
+        raise ModelError(f"{where}: an object was wanted, got {_shown(values)}")
     fields = {f.name: f for f in dataclasses.fields(cls)}
     hints = get_type_hints(cls)
     for key, value in values.items():
         if key not in fields:
-            raise ModelError(
-                f"{where}: unknown key {key!r} (known: {', '.join(fields)})"
-            )
+            known = ", ".join(fields)
+            raise ModelError(f"{where}: unknown key {_shown(key)} (known: {known})")
         _check_type(f"{where}.{key}", hints[key], value)
     for name, field in fields.items():
         if name not in values and field.default is dataclasses.MISSING:
@@ -359,17 +369,18 @@ def _checked_keys(cls: type, values: Mapping[str, Any], where: str) -> dict[str,
 
 
 def _check_type(name: str, hint: Any, value: object) -> None:
-    number = isinstance(value, (int, float)) and not isinstance(value, bool)
+    whole = isinstance(value, int) and not isinstance(value, bool)
     if hint is int:
-        ok, wanted = number and isinstance(value, int), "a whole number"
+        ok, wanted = whole, "a whole number"
     elif hint is float:
-        ok, wanted = number, "a number"
-    elif getattr(hint, "__origin__", None) is Literal:
+        ok, wanted = whole or isinstance(value, float), "a finite number"
+        ok = ok and abs(cast(float, value)) <= sys.float_info.max
+    elif get_origin(hint) is Literal:
         ok, wanted = value in get_args(hint), "one of " + ", ".join(get_args(hint))
     elif name.endswith("token_ids"):
-        ok = isinstance(value, (list, tuple)) and all(type(v) is int for v in value)
+        ok = isinstance(value, list | tuple) and all(type(v) is int for v in value)
         wanted = "a list of whole numbers"
     else:
         return
     if not ok:
-        raise ModelError(f"{name} must be {wanted}, got {value!r}")
+        raise ModelError(f"{name} must be {wanted}, got {_shown(value)}")

@@ -92,6 +92,8 @@ def describe(path: str | Path) -> dict[str, Any]:
 
     Raises
     ------
+    InputMissingError
+        If it is not there.
     ModelError
         If it is neither, or damaged.
     """

@@ -57,6 +57,8 @@ def open_checkpoint(path: Path) -> Iterator[dict[str, Stored]]:
 
     Raises
     ------
+    InputMissingError
+        If it is not there.
     ModelError
         If it is none of the three containers, or damaged.
     PermissionDeniedError

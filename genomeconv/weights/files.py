@@ -13,6 +13,7 @@ from typing import BinaryIO
 
 from genomeconv.errors import (
     CannotCreateError,
+    InputMissingError,
     ModelError,
     PermissionDeniedError,
     StorageError,
@@ -25,9 +26,11 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
 
     Raises
     ------
+    InputMissingError
+        If it is missing.
     ModelError
-        If it is missing, is no regular file (a pipe or a device need not end), or
-        cannot be read.
+        If it is no regular file (a pipe or a device need not end), or cannot be
+        read.
     PermissionDeniedError
         If the system refuses access.
     """
@@ -44,7 +47,7 @@ def open_regular(path: Path) -> Iterator[tuple[BinaryIO, int]]:
             "change the permissions"
         ) from None
     except FileNotFoundError:
-        raise ModelError(f"{path}: no such file") from None
+        raise InputMissingError(f"{path}: no such file") from None
     except OSError as error:
         raise ModelError(f"{path}: cannot be read: {error.strerror}") from None
 

@@ -83,6 +83,8 @@ def import_hyenadna(
 
     Raises
     ------
+    InputMissingError
+        If there is no such file.
     ModelError
         If the checkpoint is damaged, or not HyenaDNA as published.
     CannotCreateError, PermissionDeniedError, StorageError

@@ -317,6 +317,19 @@ def test_pieces_are_the_whole(shape, K, method, seed, data):
 
 
 @laws
+@given(shapes, st.integers(1, 40), seeds, st.data())
+def test_direct_pieces_are_the_whole_to_the_bit(shape, K, seed, data):
+    u, k = normal(*shape, seed=seed), normal(shape[1], K, seed=seed)
+    cut = data.draw(st.integers(1, shape[2]))
+    whole = fft_conv(u, k, method="direct")
+    y, state = fft_conv(u[..., :cut], k, method="direct", return_state=True)
+    pieces = [y]
+    if cut < shape[2]:
+        pieces.append(fft_conv(u[..., cut:], k, state=state, method="direct"))
+    assert torch.equal(torch.cat(pieces, -1), whole)
+
+
+@laws
 @given(shapes, taps, seeds, st.data())
 def test_every_method_gives_the_same(shape, K, seed, data):
     u, k = wide(*shape, seed=seed), wide(shape[1], K, seed=seed)

@@ -34,11 +34,11 @@ def fft_conv_op(
 ) -> Tensor:
     """Return y (B, H, L); all arguments checked, of one dtype."""
     out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-    _convolve(Source(u, pre, state), k, skip, post, right, method, out)
+    convolve(Source(u, pre, state), k, skip, post, right, method, out)
     return out
 
 
-def _convolve(
+def convolve(
     source: Source,
     k: Tensor,
     skip: Tensor | None,
@@ -47,6 +47,7 @@ def _convolve(
     method: str | None,
     out: Tensor,
 ) -> None:
+    """Plan and write the convolution into out (B, H, L); no gradients."""
     plan = _plan(source, out.shape, k.shape[1], right, method)
     run_plan(plan, source, fold_taps(plan, k, skip), post, out)
 
@@ -85,19 +86,19 @@ def _fft_conv_backward(
     du, dk, dpre, dpost, dskip, dstate = grads
     x, g = Source(u, pre, state), Source(grad, post)
     if needs[3]:
-        _convolve(x, k, skip, None, right, method, dpost)
+        convolve(x, k, skip, None, right, method, dpost)
         dpost.mul_(grad)
     # The gradient of the input is the gated gradient through the filter read backwards.
     back = k.flip(-1)
     if needs[0] or needs[2]:
         dx = torch.empty_like(u, memory_format=torch.contiguous_format)
-        _convolve(g, back, skip, None, K - 1 - right, method, dx)
+        convolve(g, back, skip, None, K - 1 - right, method, dx)
         if needs[2]:
             torch.mul(dx, u, out=dpre)
         if needs[0]:
             du.copy_(dx) if pre is None else torch.mul(dx, pre, out=du)
     if needs[5] and K > 1:
-        _convolve(g.until(K - 1), back, None, None, 0, method, dstate)
+        convolve(g.until(K - 1), back, None, None, 0, method, dstate)
     if needs[1]:
         plan = _plan(x, u.shape, K, right, method)
         dk.zero_()

@@ -22,7 +22,7 @@ from genomeconv_kernels.checks import (
     describe,
     refuse,
 )
-from genomeconv_kernels.fftconv.autograd import fft_conv_op
+from genomeconv_kernels.fftconv.autograd import convolve, fft_conv_op
 from genomeconv_kernels.fftconv.plan import check_method
 from genomeconv_kernels.fftconv.prepared import PreparedFilter, run_plan
 from genomeconv_kernels.fftconv.source import Source
@@ -123,6 +123,10 @@ def fft_conv(
     a, b, d, s = (None if t is None else t.to(work) for t in (pre, post, skip, state))
     if isinstance(k, PreparedFilter):
         y = _run_prepared(x, k, a, b, s, out)
+    elif out is not None and out.dtype == work and not torch.compiler.is_compiling():
+        # Nothing wants gradients here: straight into the caller's memory.
+        convolve(Source(x, a, s), k.to(work), d, b, right, method, out)
+        y = out
     else:
         y = fft_conv_op(x, k.to(work), a, b, d, s, right, method)
     if out is not None and y is not out:

@@ -31,7 +31,7 @@ FILTERS: list[FilterConfig] = [
     SGConvFilter(taps=12, scale_taps=4),
     SGConvFilter(taps=12, right=5, scale_taps=4),
     SquashFilter(taps=40),
-    ModalFilter(taps=5, right=1),
+    ModalFilter(taps=5, right=2),
     ExplicitFilter(taps=1),
     ExplicitFilter(taps=8, right=7),
 ]
@@ -196,7 +196,7 @@ def test_filters_repeat_over_the_blocks() -> None:
 
 @pytest.mark.parametrize("config", FILTERS, ids=case_id)
 def test_context_is_what_the_configuration_says(config: FilterConfig) -> None:
-    """A base changes what lies within its context, and nothing else at all."""
+    """A base changes what lies within its context, and nothing else."""
     model = made(config, config)
     left, right = model.config.left_context(), model.config.right_context()
     at, length = right + 5, left + right + 12
@@ -205,7 +205,7 @@ def test_context_is_what_the_configuration_says(config: FilterConfig) -> None:
     changed[0, at] = 2
     with torch.no_grad():
         off = (model.trunk(changed) - model.trunk(tokens)).abs().amax(dim=(0, 2))
-    seen = off > 1e-6
+    seen = off > 2e-5  # a transform spreads rounding over its whole block
     assert not seen[: at - right].any()
     assert not seen[at + left + 1 :].any()
     assert seen[at]

@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import genomeconv_data
-from genomeconv.errors import ModelError
+from genomeconv.errors import InputMissingError, ModelError
 from genomeconv.weights import (
     DEFAULT_MODEL,
     describe,
@@ -133,7 +133,7 @@ def test_describe_damage(folder: Path, tmp_path: Path) -> None:
     os.truncate(folder / "weights.safetensors", 100)
     with pytest.raises(ModelError, match="damaged: 100 bytes"):
         describe(folder)
-    with pytest.raises(ModelError, match=r"no such file"):
+    with pytest.raises(InputMissingError, match="no such file"):
         describe(tmp_path / "x.safetensors")
 
 

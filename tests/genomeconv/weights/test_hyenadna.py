@@ -17,7 +17,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from genomeconv.errors import CannotCreateError, ModelError
+from genomeconv.errors import CannotCreateError, InputMissingError, ModelError
 from genomeconv.reference import HyenaDNAReference
 from genomeconv.weights import import_hyenadna, load_model
 
@@ -357,7 +357,7 @@ def test_other_files(content: bytes, message: str, tmp_path: Path) -> None:
 
 
 def test_missing_file_and_folder(tmp_path: Path) -> None:
-    with pytest.raises(ModelError, match=r"x\.ckpt: no such file"):
+    with pytest.raises(InputMissingError, match=r"x\.ckpt: no such file"):
         import_hyenadna(tmp_path / "x.ckpt", tmp_path / "out")
     with pytest.raises(ModelError, match="a folder; the checkpoint file itself"):
         import_hyenadna(tmp_path, tmp_path / "out")
