@@ -42,7 +42,8 @@ def convolution_rows(
     """Measure the long convolution beside one full-length transform (torch.fft.rfft).
 
     Both include the transform of the filter; ours writes into memory that is there.
-    ``prepared`` is the time without the filter's, as the streaming engine runs. The floor reads the input and writes the output once.
+    ``prepared`` is the time without the filter's, as the streaming engine runs. The
+    floor reads the input and writes the output once.
 
     Parameters
     ----------

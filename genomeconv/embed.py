@@ -134,11 +134,18 @@ def plan_embedding(
     ``stack`` closes what was opened.
     """
     if options.threads is not None:
+        stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
     find_folder(options.model)  # an unknown name is said before a long read
     genome, rows = _input(options, notify, stack)
+    if genome.counts.iupac:
+        notify(
+            "info", f"{genome.counts.iupac:,} IUPAC codes of {options.fasta} read as N"
+        )
     model = load_model(options.model)
+    for note in model.notes:
+        notify("info", f"model {model.name}: {note}")
     layer = _layer(options, model)
     engine = TrunkStream(
         model.model.trunk.to(device),

@@ -64,6 +64,11 @@ def output_plan(
             "platform": platform.platform(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
         },
+        "letters": {
+            "n": genome.counts.n,
+            "iupac_read_as_n": genome.counts.iupac,
+            "u_read_as_t": genome.counts.u,
+        },
         "engine": {
             "tile": engine.plan.tile,
             "rows_per_product": engine.plan.rows,

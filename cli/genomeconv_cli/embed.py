@@ -84,8 +84,7 @@ Rows = Literal["bin", "per-base", "whole", "bed"]
     "--chunk",
     type=size,
     metavar="N",
-    help="Bases computed in one piece; changes memory and speed, never a number "
-    "[default: what suits the machine].",
+    help="Bases read at a time; changes no number [default: 1,048,576].",
 )
 @click.option(
     "--dtype",

@@ -39,6 +39,12 @@ def command() -> None:
     help="Offset of the filter's window: 0.05 in the hub's code, 0 in the code the "
     "models were trained with [default: what goes with the checkpoint's layout].",
 )
+@click.option(
+    "--taps",
+    type=size,
+    metavar="N",
+    help="Cut the filters to N taps; what that loses is said [default: all].",
+)
 def hyenadna(checkpoint: Path, output: Path, **given: Any) -> None:
     """Import a HyenaDNA checkpoint: Lightning .ckpt or .safetensors.
 

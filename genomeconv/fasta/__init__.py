@@ -15,6 +15,7 @@ class Genome(Protocol):
     """Where bases come from, whatever is behind it."""
 
     records: RecordTable
+    counts: LetterCounts
 
     def codes(self, record: int, start: int, stop: int) -> Codes:
         """Return bases start to stop (0-based, half-open) of one record."""

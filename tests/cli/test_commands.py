@@ -106,12 +106,12 @@ def test_import_passes_on_only_what_is_given(genomeconv, stand_in):
 
     stand_in("genomeconv.weights", import_hyenadna=import_hyenadna)
     genomeconv("import", "hyenadna", "w.ckpt", "-o", "m")
-    words = "import hyenadna w.ckpt -o m --l-max 1,026 --shift 0.05"
+    words = "import hyenadna w.ckpt -o m --l-max 1,026 --shift 0.05 --taps 512"
     assert genomeconv(*words.split()).out == "name  m\n"
     paths = (Path("w.ckpt"), Path("m"))
     assert [args for args, _ in calls] == [paths, paths]
     given = [{k: v for k, v in o.items() if k != "notify"} for _, o in calls]
-    assert given == [{}, {"l_max": 1026, "shift": 0.05}]
+    assert given == [{}, {"l_max": 1026, "shift": 0.05, "taps": 512}]
 
 
 @pytest.mark.parametrize(

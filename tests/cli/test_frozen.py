@@ -39,7 +39,7 @@ COMMANDS = {
     "info": ["file", "--json"],
     "models": ["--json"],
     "import": [],
-    "import hyenadna": ["checkpoint", "-o --output", "--l-max", "--shift"],
+    "import hyenadna": ["checkpoint", "-o --output", "--l-max", "--shift", "--taps"],
     "doctor": ["fasta", "--dir", "--json"],
     "bench": ["what", "--json", "--quick", "-@ --threads", "--save"],
 }
