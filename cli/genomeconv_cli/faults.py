@@ -46,8 +46,8 @@ def report(error: BaseException) -> int:
     code = exit_code(error)
     for line in _lines(error):
         say(line)
-    if isinstance(error, BrokenPipeError):
-        _detach_stdout()
+    if isinstance(error, OSError):
+        _settle_stdout()
     if getattr(error, "poisoned", False):
         _leave_at_once(code)
     return code
@@ -85,7 +85,7 @@ def _lines(error: BaseException) -> Iterator[str]:
         case OSError():
             yield f"error: {_os_message(error)}"
         case MemoryError():
-            yield "error: out of memory; a smaller --chunk takes less"
+            yield "error: out of memory; --dry-run says what a run takes"
         case KeyboardInterrupt() | Terminated() | click.Abort():
             notes = getattr(error, "__notes__", [])
             yield "; ".join([f"stopped by {_stop_name(error)}", *notes])
@@ -112,10 +112,18 @@ def _os_message(error: OSError) -> str:
     return f"{error.filename}: {text}" if error.filename else text
 
 
-def _detach_stdout() -> None:
-    """Point stdout to nowhere, so that the interpreter's last flush stays quiet."""
-    with suppress(OSError, ValueError, AttributeError):
-        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+def _settle_stdout() -> None:
+    """Point a broken stdout to nowhere: the interpreter's last flush would fail too.
+
+    It would say so and make the exit code 120.
+    """
+    try:
+        sys.stdout.flush()
+    except OSError:
+        with suppress(OSError, ValueError, AttributeError):
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (ValueError, AttributeError):
+        return
 
 
 def _leave_at_once(code: int) -> None:

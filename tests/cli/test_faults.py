@@ -135,7 +135,7 @@ FAULTS = [
     Fault(name="info-not-an-output", argv="info x.h5", code=65, message=r"x\.h5", files={"x.h5": b"\x89HDF\r\n\x1a\n" + bytes(100)}),
     Fault(name="import-missing", argv="import hyenadna w.ckpt -o m", code=66, message=r"w\.ckpt", output="m"),
     Fault(name="import-damaged", argv="import hyenadna w.ckpt -o m", code=78, message=r"w\.ckpt", files={"w.ckpt": b"PK\x03\x04" + bytes(50)}, output="m"),
-    Fault(name="import-output-exists", argv="import hyenadna w.ckpt -o m", code=73, message="m exists", files={"w.ckpt": b"", "m/config.json": b"{}"}),
+    Fault(name="import-output-exists", argv="import hyenadna w.ckpt -o m", code=73, message="m: exists already", files={"w.ckpt": b"", "m/config.json": b"{}"}),
 ]  # fmt: skip
 
 

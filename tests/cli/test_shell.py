@@ -138,7 +138,7 @@ def test_an_unknown_option_is_named(genomeconv):
         (OSError(errno.ENOSPC, "No space left"), 74, "error: No space left"),
         (OSError(errno.EIO, "Input/output error"), 74, "error: Input/output error"),
         (OSError("no number"), 74, "error: no number"),
-        (MemoryError(), 70, "error: out of memory; a smaller --chunk takes less"),
+        (MemoryError(), 70, "error: out of memory; --dry-run says what a run takes"),
         (KeyboardInterrupt(), 130, "stopped by SIGINT"),
         (Terminated(), 143, "stopped by SIGTERM"),
         (click.Abort(), 130, "stopped by SIGINT"),
