@@ -18,7 +18,7 @@ from typing import Any
 
 import torch
 
-from genomeconv.errors import DeviceError, UsageError
+from genomeconv.errors import CannotCreateError, DeviceError, UsageError
 from genomeconv.fasta import Genome, LetterPolicy, open_indexed, read_genome
 from genomeconv.fill import Progress, fill
 from genomeconv.intervals import parse_region, read_bed
@@ -58,7 +58,7 @@ class EmbedSummary:
     bases: int
     seconds: float
     resumed_rows: int
-    """Rows found committed by an earlier run and not computed again."""
+    """Rows found from an earlier run, on one strand at least."""
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -122,6 +122,7 @@ def resolve_device(name: str) -> torch.device:
 
 def describe_embedding(options: EmbedOptions, notify: Notify) -> dict[str, Any]:
     """Return what a run would take and make, without writing anything."""
+    _check_output(options)
     with ExitStack() as stack:
         return plan_embedding(options, notify, stack).describe()
 
@@ -181,7 +182,7 @@ def run_embedding(
         was committed is kept for the next run.
     """
     begun = time.monotonic()
-    check_target(options.destination, overwrite=options.overwrite)
+    _check_output(options)
     with ExitStack() as stack:
         plan = plan_embedding(options, notify, stack)
         writer = stack.enter_context(
@@ -193,11 +194,7 @@ def run_embedding(
                 warn=lambda text: notify("warning", text),
             )
         )
-        resumed = sum(b - a for a, b in writer.done())
-        if resumed:
-            notify(
-                "info", f"continuing: {resumed:,} of {plan.rows.n_rows:,} rows are done"
-            )
+        resumed = _count_resumed(writer, plan.rows.n_rows, notify)
         progress.start(plan.work, f"embedding {options.fasta}")
         stack.callback(progress.finish)
         fill(plan.passes, writer, progress)
@@ -212,6 +209,34 @@ def run_embedding(
         seconds=time.monotonic() - begun,
         resumed_rows=resumed,
     )
+
+
+def _check_output(options: EmbedOptions) -> None:
+    """Refuse an output that cannot be made, or would replace what is read."""
+    output = options.destination
+    check_target(output, overwrite=True)
+    read = [Path(given) for given in (options.fasta, options.bed) if given is not None]
+    for path in read if output.exists() else ():
+        if path.exists() and output.samefile(path):
+            raise CannotCreateError(
+                f"{output} is the input {path}: choose another name with -o"
+            )
+    check_target(output, overwrite=options.overwrite)
+
+
+def _count_resumed(writer: OutputWriter, rows: int, notify: Notify) -> int:
+    """Return how many rows an earlier run left, and say so."""
+    done = sum(b - a for a, b in writer.done())
+    half = 0
+    if writer.scratch is not None:
+        half = sum(
+            b - a for p, q in writer.missing() for a, b in writer.scratch.done(p, q)
+        )
+    if done:
+        notify("info", f"continuing: {done:,} of {rows:,} rows are done")
+    if half:
+        notify("info", f"continuing: {half:,} of {rows:,} rows have one strand done")
+    return done + half
 
 
 def _layer(options: EmbedOptions, model: LoadedModel) -> int | None:

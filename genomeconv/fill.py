@@ -42,22 +42,18 @@ def fill(passes: Sequence[Pass], writer: OutputWriter, progress: Progress) -> No
     last = passes[-1]
     rows, genome = last.rows, last.genome
 
-    def done(missing: list[tuple[int, int]], which: Pass) -> None:
-        left = sum(b - a for a, b in missing)
-        progress.advance(which.bases * (rows.n_rows - left) // rows.n_rows)
-
     def commit(a: int, x: Floats) -> None:
         writer.write(a, x, rows.called(genome, a, a + len(x)))
 
     if writer.scratch is None:
-        done(writer.missing(), last)
+        progress.advance(_done(last, writer.missing()))
         _stream(last, writer.missing(), writer.block_rows, commit, progress)
         return
     scratch = writer.scratch
     missing = [r for a, b in writer.missing() for r in scratch.missing(a, b)]
-    done(missing, passes[0])
+    # Told at once: the clock that gives the rate starts with this report.
+    progress.advance(_done(passes[0], missing) + _done(last, writer.missing()))
     _stream(passes[0], missing, writer.block_rows, scratch.write, progress)
-    done(writer.missing(), last)
     _stream(
         last,
         writer.missing(),
@@ -65,6 +61,11 @@ def fill(passes: Sequence[Pass], writer: OutputWriter, progress: Progress) -> No
         lambda a, x: commit(a, (scratch.read(a, a + len(x)) + x) * np.float32(0.5)),
         progress,
     )
+
+
+def _done(which: Pass, missing: list[tuple[int, int]]) -> int:
+    """Return the bases of a pass that need not be run any more."""
+    return max(0, which.bases - sum(which.cost(a, b) for a, b in missing))
 
 
 def _stream(

@@ -10,7 +10,7 @@ from __future__ import annotations
 import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
-from functools import partial
+from functools import cached_property, partial
 
 import numpy as np
 import numpy.typing as npt
@@ -50,7 +50,7 @@ class Pass:
     @property
     def bases(self) -> int:
         """Bases to run, context of regions included."""
-        return sum(self._context(s)[1] for s in range(len(self.rows)))
+        return int(self._spans[1].sum())
 
     def run(self, a: int, b: int, advance: Advance) -> Iterator[tuple[int, Floats]]:
         """Yield (first row, rows (R, D)) until rows ``a`` to ``b`` are all given.
@@ -62,22 +62,24 @@ class Pass:
         advance : callable
             Told how many bases are done.
         """
-        offsets = self.rows.offsets
-        for first, last in self._units():
-            low, high = int(offsets[first]), int(offsets[last])
-            if high <= a or low >= b:
-                continue
-            if (
-                last - first > 1
-                or self._context(first)[1] <= self.engine.plan.batch_limit
-            ):
+        for first, last, low, high in self._wanted(a, b):
+            if self._fits(first):
                 given = self._together(first, last)
-                advance(sum(self._context(s)[1] for s in range(first, last)))
+                advance(int(self._spans[1][first:last].sum()))
                 yield from _cut([given], a, b)
             else:
-                yield from _cut(
-                    self._long(first, max(a, low), min(b, high), advance), a, b
-                )
+                yield from _cut(self._long(first, low, high, advance), a, b)
+
+    def cost(self, a: int, b: int) -> int:
+        """Return the bases of which :meth:`run` tells for rows ``a`` to ``b``."""
+        total = 0
+        for first, last, low, high in self._wanted(a, b):
+            if self._fits(first):
+                total += int(self._spans[1][first:last].sum())
+            else:
+                begin, end = self._told(first, *self._along(first, low, high))
+                total += end - begin
+        return total
 
     def measure_rate(self) -> float:
         """Return bases a second of one tile, measured now."""
@@ -91,17 +93,34 @@ class Pass:
             seconds.append(time.perf_counter() - begun)
         return tile / min(seconds)
 
-    def _context(self, stretch: int) -> tuple[int, int]:
-        """Return where the bases run for a stretch begin, and how many they are."""
-        record = int(self.rows.record[stretch])
-        length = int(self.genome.records.lengths[record])
+    @cached_property
+    def _spans(self) -> tuple[Ints, Ints]:
+        """Where the bases run for each stretch begin, and how many they are."""
+        lengths = self.genome.records.lengths[self.rows.record]
         if self.rows.whole:
-            return 0, length
+            return np.zeros_like(lengths), lengths
         left, right = self.engine.context
         if self.reverse:
             left, right = right, left
-        begin = max(0, int(self.rows.start[stretch]) - left)
-        return begin, min(length, int(self.rows.stop[stretch]) + right) - begin
+        begin = np.maximum(0, self.rows.start - left)
+        return begin, np.minimum(lengths, self.rows.stop + right) - begin
+
+    def _context(self, stretch: int) -> tuple[int, int]:
+        """Return where the bases run for a stretch begin, and how many they are."""
+        begin, size = self._spans
+        return int(begin[stretch]), int(size[stretch])
+
+    def _fits(self, stretch: int) -> bool:
+        """Return whether a stretch takes one tile, or a part of one."""
+        return int(self._spans[1][stretch]) <= self.engine.plan.batch_limit
+
+    def _wanted(self, a: int, b: int) -> Iterator[tuple[int, int, int, int]]:
+        """Yield units with rows from ``a`` to ``b``, and which of these they have."""
+        offsets = self.rows.offsets
+        for first, last in self._units():
+            low, high = max(a, int(offsets[first])), min(b, int(offsets[last]))
+            if low < high:
+                yield first, last, low, high
 
     def _units(self) -> Iterator[tuple[int, int]]:
         """Yield runs of stretches: one long one, or short ones that share a tile.
@@ -111,8 +130,10 @@ class Pass:
         plan, count = self.engine.plan, len(self.rows)
         order = range(count - 1, -1, -1) if self.reverse else range(count)
         begin, widest = 0, 0
-        for at, stretch in enumerate(order):
-            length = self._context(stretch)[1]
+        lengths = self._spans[1]
+        for at, length in enumerate(
+            (lengths[::-1] if self.reverse else lengths).tolist()
+        ):
             size = plan.padded(length + plan.delay)
             if length > plan.batch_limit:
                 size = plan.tile + 1
@@ -173,15 +194,12 @@ class Pass:
         self, stretch: int, a: int, b: int, advance: Advance
     ) -> Iterator[tuple[int, Floats]]:
         """Run rows ``a`` to ``b`` of a stretch that takes several tiles."""
-        offset, count = int(self.rows.offsets[stretch]), self._count(stretch)
-        rows = (a - offset, b - offset)
-        if self.reverse:
-            rows = (count - rows[1], count - rows[0])
+        rows = self._along(stretch, a, b)
         edges = self._edges(stretch, *rows)
         chunks = _Chunks(partial(self._read, stretch), self.chunk)
         length = self._context(stretch)[1]
         pool: RowMeans | None = None
-        done = max(0, int(edges[0]) if rows[0] else 0)
+        done, end = self._told(stretch, *rows)
         for position, x in self.engine.run(
             lambda p, q: chunks.read(p, q, length),
             length,
@@ -190,15 +208,32 @@ class Pass:
         ):
             if pool is None:
                 begin = self._row_at(stretch, position)
-                pool = RowMeans(partial(self._edges, stretch), count, begin)
-            reached = min(
-                position + len(x), int(edges[-1]) if rows[1] < count else length
-            )
-            advance(max(0, reached - done))
-            done = max(done, reached)
+                edges_of = partial(self._edges, stretch)
+                pool = RowMeans(edges_of, self._count(stretch), begin)
+            reached = max(done, min(position + len(x), end))
+            advance(reached - done)
+            done = reached
             first, means = pool.add(position, x)
             if len(means):
                 yield self._in_order(stretch, first, means)
+        advance(end - done)  # bases to the right of a region, seen by its last rows
+
+    def _along(self, stretch: int, a: int, b: int) -> tuple[int, int]:
+        """Turn rows of the plan into rows of a stretch, counted along the strand."""
+        offset, count = int(self.rows.offsets[stretch]), self._count(stretch)
+        if self.reverse:
+            return count - (b - offset), count - (a - offset)
+        return a - offset, b - offset
+
+    def _told(self, stretch: int, first: int, last: int) -> tuple[int, int]:
+        """Return the bases to be told as done for rows of a long stretch.
+
+        The first rows count for what lies before them, the last for what is behind.
+        """
+        edges = self._edges(stretch, first, last)
+        length = self._context(stretch)[1]
+        end = int(edges[-1]) if last < self._count(stretch) else length
+        return int(edges[0]) if first else 0, end
 
     def _row_at(self, stretch: int, position: int) -> int:
         """Return the first row, in strand order, that ends behind a position."""

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
 import numpy as np
@@ -107,25 +108,23 @@ class RowPlan:
         """Count the called bases (A, C, G, T) of rows ``a`` to ``b``."""
         out = np.zeros(b - a, dtype=np.int64)
         rows = self.slice(a, b)
-        at = 0
-        while at < b - a:
-            # As many rows of one record, side by side, as fit one read.
-            begin = int(rows.start[at])
-            run = at + 1
-            while (
-                run < b - a
-                and rows.sequence[run] == rows.sequence[at]
-                and rows.start[run] == rows.end[run - 1]
-                and rows.end[run] - begin <= _COUNT_AT_ONCE
-            ):
-                run += 1
-            out[at:run] = _called(
-                genome,
-                int(rows.sequence[at]),
-                rows.start[at:run],
-                int(rows.end[run - 1]),
-            )
-            at = run
+        apart = (rows.sequence[1:] != rows.sequence[:-1]) | (
+            rows.start[1:] != rows.end[:-1]
+        )
+        for low, high in pairwise([0, *(np.flatnonzero(apart) + 1).tolist(), b - a]):
+            at = low
+            while at < high:
+                # As many rows, side by side in one record, as fit one read.
+                reach = rows.start[at] + _COUNT_AT_ONCE
+                fits = int(np.searchsorted(rows.end[at:high], reach, side="right"))
+                run = at + max(1, fits)
+                out[at:run] = _called(
+                    genome,
+                    int(rows.sequence[at]),
+                    rows.start[at:run],
+                    int(rows.end[run - 1]),
+                )
+                at = run
         return out
 
 

@@ -48,7 +48,8 @@ Rows = Literal["bin", "per-base", "whole", "bed"]
     "--bed",
     type=click.Path(path_type=Path),
     metavar="BED",
-    help="A row for each region of a BED file, in its order.",
+    help="A row for each region of a BED file, in its order; its strands are not used, "
+    "--strand is.",
 )
 @click.option(
     "--region",

@@ -26,7 +26,7 @@ device_option = click.option(
 threads_option = click.option(
     "-@",
     "--threads",
-    type=click.IntRange(min=1),
+    type=click.IntRange(1, 1024),  # OpenMP ends the process where it has no room
     metavar="N",
     help="CPU threads [default: all cores of this job].",
 )

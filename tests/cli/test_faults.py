@@ -76,6 +76,10 @@ def forbid(name: str, mode: int) -> Prepare:
     return prepare
 
 
+def link(name: str, target: str) -> Prepare:
+    return lambda folder, monkeypatch: (folder / name).symlink_to(target)
+
+
 def dangling(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (folder / "x.fa").symlink_to("gone.fa")
 
@@ -123,11 +127,17 @@ FAULTS = [
     Fault(name="output-is-a-folder", argv="embed x.fa -o d", code=73, message="d is a folder", prepare=make_folder("d")),
     Fault(name="output-folder-read-only", argv="embed x.fa -o d/out.h5", code=77, message="the folder d is not writable", files={"x.fa": GOOD, "d/f": b""}, prepare=forbid("d", 0o555), output="d/out.h5"),
     Fault(name="disk-too-small", argv=f"{EMBED} --per-base", code=74, message=r"out\.h5: needs .* on disk, .* free", prepare=full_disk),
+    Fault(name="output-is-the-input", argv="embed x.fa -o x.fa --overwrite", code=73, message=r"x\.fa is the input x\.fa: choose another name", output="x.fa"),
+    Fault(name="output-is-the-input-by-a-link", argv="embed x.fa -o y.fa --overwrite", code=73, message=r"y\.fa is the input x\.fa", prepare=link("y.fa", "x.fa"), output="y.fa"),
+    Fault(name="output-is-the-bed", argv="embed x.fa --bed b.bed -o b.bed --overwrite", code=73, message=r"b\.bed is the input b\.bed", files={"x.fa": GOOD, "b.bed": b"chr1\t1\t5\n"}, output="b.bed"),
+    Fault(name="dry-run-folder-missing", argv="embed x.fa -n -o d/out.h5", code=73, message="the folder d does not exist", output="d"),
+    Fault(name="dry-run-output-exists", argv="embed x.fa -n -o out.h5", code=73, message=r"out\.h5 exists: .*--overwrite", files={"x.fa": GOOD, "out.h5": b"mine"}),
     Fault(name="output-to-a-pipe", argv="embed x.fa -o -", code=2, message="HDF5 cannot be written to a pipe"),
     # The model and the device.
     Fault(name="unknown-model", argv=f"{EMBED} -m nosuch", code=78, message="nosuch"),
     Fault(name="empty-model-folder", argv=f"{EMBED} -m d", code=78, message="d", prepare=make_folder("d")),
     Fault(name="no-such-device", argv=f"{EMBED} --device cuda:99", code=69, message="cuda:99"),
+    Fault(name="too-many-threads", argv=f"{EMBED} -@ 1000000", code=2, message="1000000 is not in the range"),
     Fault(name="no-such-layer", argv=f"{EMBED} --layer 999", code=2, message="999"),
     # Other commands.
     Fault(name="info-missing", argv="info y.fa", code=66, message=r"y\.fa: no such file"),
