@@ -6,6 +6,13 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
+from hypothesis import HealthCheck, settings
+
+# No test has a bound in seconds: machines are shared and slow ones are right too.
+settings.register_profile(
+    "steady", deadline=None, suppress_health_check=[HealthCheck.too_slow]
+)
+settings.load_profile("steady")
 
 
 @dataclass(frozen=True, kw_only=True)
