@@ -49,7 +49,7 @@ def model_bits(loaded: LoadedModel, codes: np.ndarray) -> float:
     """Bits a base of all bases but the first ORDER."""
     stream = TrunkStream(loaded.model.trunk)
     tiles = stream.run(lambda start, stop: codes[start:stop], len(codes))
-    embeddings = torch.cat([tile for _, tile in tiles])
+    embeddings = torch.cat([tile.clone() for _, tile in tiles])
     table = loaded.model.trunk.embedding.weight[:4]
     log_p = torch.log_softmax(embeddings @ table.T, dim=-1)
     target = torch.from_numpy(codes[ORDER:].astype(np.int64))
