@@ -26,9 +26,10 @@ ROOT = Path(__file__).resolve().parent.parent
 GENOMES = ROOT / "data/genomeconv_data/genomes"
 
 _RUN = """
-import resource, sys, time
+import sys, time
 from pathlib import Path
 from genomeconv import stream
+from genomeconv.bench import peak_mb
 from genomeconv.embed import EmbedOptions, run_embedding
 
 spent = 0.0
@@ -49,8 +50,7 @@ class Quiet:
 stream.TrunkStream._tile = timed
 options = EmbedOptions(fasta=sys.argv[1], output=Path(sys.argv[2]))
 summary = run_embedding(options, Quiet(), lambda level, text: None)
-peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-print(summary.bases, summary.rows, summary.seconds, spent, peak)
+print(summary.bases, summary.rows, summary.seconds, spent, peak_mb())
 """
 
 
@@ -68,7 +68,7 @@ def embed_rows(fastas: list[Path]) -> Iterator[dict[str, Any]]:
             "rows": rows,
             "bases/s": bases / seconds,
             "outside the model %": 100 * (1 - model / seconds),
-            "peak MB": peak * 1024 // 1_000_000,
+            "peak MB": peak,
         }
 
 

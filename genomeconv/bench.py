@@ -15,6 +15,7 @@ import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
+from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -149,7 +150,7 @@ def _measure_engine(
             once = statistics.median(_time(products) for _ in range(20))
             bare.append(once * length / engine.plan.rows)
         positions = length
-    peak = _peak_mb()
+    peak = peak_mb()
     return {
         "rate": positions / statistics.median(times),
         "products": positions / statistics.median(bare),
@@ -198,7 +199,7 @@ def _measure_reference(
         model.backbone(tokens[:, :1024])
         for _ in range(1 if length > 1 << 18 else 2):
             times.append(_time(lambda: model.backbone(tokens)))
-    return {"rate": length / min(times), "peak": _peak_mb()}
+    return {"rate": length / min(times), "peak": peak_mb()}
 
 
 def _by_turns(*calls: Callable[[], object]) -> list[float]:
@@ -226,7 +227,16 @@ def _apart(measure: Callable[..., Row], *arguments: Any) -> Row:
         return pool.apply(measure, arguments)
 
 
-def _peak_mb() -> int:
+def peak_mb() -> int:
+    """Return the peak memory of this process in MB.
+
+    On Linux from /proc: what getrusage says is inherited from the process that
+    started this one.
+    """
+    status = Path("/proc/self/status")
+    if status.exists():
+        line = next(s for s in status.read_text().splitlines() if "VmHWM" in s)
+        return int(line.split()[1]) * 1024 // 1_000_000
     unit = 1 if sys.platform == "darwin" else 1024
     return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000
 

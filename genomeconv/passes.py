@@ -195,7 +195,6 @@ class Pass:
     ) -> Iterator[tuple[int, Floats]]:
         """Run rows ``a`` to ``b`` of a stretch that takes several tiles."""
         rows = self._along(stretch, a, b)
-        edges = self._edges(stretch, *rows)
         chunks = _Chunks(partial(self._read, stretch), self.chunk)
         length = self._context(stretch)[1]
         pool: RowMeans | None = None
@@ -203,8 +202,7 @@ class Pass:
         for position, x in self.engine.run(
             lambda p, q: chunks.read(p, q, length),
             length,
-            int(edges[0]),
-            int(edges[-1]),
+            *self._bounds(stretch, *rows),
         ):
             if pool is None:
                 begin = self._row_at(stretch, position)
@@ -230,10 +228,15 @@ class Pass:
 
         The first rows count for what lies before them, the last for what is behind.
         """
-        edges = self._edges(stretch, first, last)
-        length = self._context(stretch)[1]
-        end = int(edges[-1]) if last < self._count(stretch) else length
-        return int(edges[0]) if first else 0, end
+        begin, end = self._bounds(stretch, first, last)
+        if last == self._count(stretch):
+            end = self._context(stretch)[1]
+        return begin if first else 0, end
+
+    def _bounds(self, stretch: int, first: int, last: int) -> tuple[int, int]:
+        """Return where rows in strand order begin and end: there can be 10^9."""
+        begin = self._edges(stretch, first, first + 1)[0]
+        return int(begin), int(self._edges(stretch, last - 1, last)[1])
 
     def _row_at(self, stretch: int, position: int) -> int:
         """Return the first row, in strand order, that ends behind a position."""

@@ -66,6 +66,9 @@ def examine(folder: Path, fasta: str | None) -> Iterator[Check]:
             yield from look()
         except GenomeconvError as error:
             yield Check(check=name, status="fail", detail=str(error))
+        except OSError as error:
+            detail = f"{error.filename}: {error.strerror}"
+            yield Check(check=name, status="fail", detail=detail)
         except Exception as error:
             detail = f"{type(error).__name__}: {error}"
             yield Check(check=name, status="fail", detail=detail)

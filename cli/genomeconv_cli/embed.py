@@ -216,7 +216,8 @@ def summary_text(summary: EmbedSummary) -> str:
     """Say in one line what a run has made."""
     rate = summary.bases / summary.seconds if summary.seconds > 0 else 0.0
     text = (
-        f"{summary.output}: {summary.rows:,} rows x {summary.columns:,} columns from "
+        f"{summary.output}: {summary.rows:,} row{'' if summary.rows == 1 else 's'} x "
+        f"{summary.columns:,} columns from "
         f"{summary.bases:,} bases of {summary.records:,} "
         f"sequence{'' if summary.records == 1 else 's'} "
         f"in {seconds_text(summary.seconds)}"

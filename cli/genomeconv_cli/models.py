@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import click
 
-from genomeconv_cli.console import put_json, put_table
+from genomeconv_cli.console import put_json, put_table, say
 from genomeconv_cli.options import json_option
 
 
@@ -24,5 +24,7 @@ def command(as_json: bool) -> None:
     models = list_models()
     if as_json:
         put_json(models)
-    else:
+    elif models:
         put_table(models)
+    else:
+        say("no models at hand; `genomeconv import` makes one of a checkpoint")

@@ -90,7 +90,7 @@ def card(state: dict[str, Any], results: dict[str, Any]) -> dict[str, Any]:
         "description": DESCRIPTION,
         "training_data": "GRCh37 chr20 (63,025,520 bases) and chrX:1-40,000,000 "
         "without chrX:31,115,794-33,357,558 (DMD), both strands, N out of the loss",
-        "held_out": [*HELD_OUT, "chrX:31115794-33357558 (settings were compared here)"],
+        "held_out": [*HELD_OUT, "chrX:31115794-33357558 (the run was watched here)"],
         "recipe": "recipes/human_small",
         "convolution_while_training": "torch.fft of the whole window, the same formula",
         "training": state["config"]["training"],

@@ -15,7 +15,8 @@ TRAIN_FILES = ("GRCh37.chr20.fa.gz", "GRCh37.chrX_1-40000000.fa.gz")
 DMD = ("GRCh37.chrX_1-40000000.fa.gz", 31_115_793, 33_357_558)
 """The dystrophin gene region (0-based, half-open): held out of the training text.
 
-`make demo` embeds it, and settings of the training were compared on it.
+`make demo` embeds it, runs are watched on it, and the Markov models' back-off is
+chosen on it.
 """
 
 HELD_OUT = {
@@ -51,5 +52,5 @@ def training_text(folder: Path) -> list[Codes]:
 
 
 def development_text(folder: Path) -> Codes:
-    """Return the held-out region on which settings may be compared."""
+    """Return the held-out region that runs are watched on."""
     return read_codes(folder / DMD[0])[DMD[1] : DMD[2]]

@@ -94,7 +94,9 @@ def test_models(genomeconv, stand_in):
 
 def test_no_models(genomeconv, stand_in):
     stand_in("genomeconv.weights", list_models=list)
-    assert genomeconv("models").code == 0
+    outcome = genomeconv("models")
+    assert (outcome.code, outcome.out) == (0, "")
+    assert "no models at hand" in outcome.err
 
 
 def test_import_passes_on_only_what_is_given(genomeconv, stand_in):

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
+from types import SimpleNamespace
 
 import numpy as np
 import pytest
@@ -62,6 +63,21 @@ def test_a_part_of_the_rows(data, whole, bin, reverse, genome, engine):
     assert min(told) >= 0
     assert sum(told) == which.cost(a, b)
     assert which.cost(0, rows.n_rows) == which.bases
+
+
+@pytest.mark.parametrize("reverse", [False, True])
+def test_a_record_of_any_length_a_row_a_base(reverse, engine):
+    length = 10**12
+    records = SimpleNamespace(lengths=np.array([length]), names=["endless"])
+    genome = SimpleNamespace(
+        records=records,
+        codes=lambda record, start, stop: np.zeros(stop - start, dtype=np.uint8),
+    )
+    rows = plan_records(records, 1)
+    which = Pass(engine, genome, rows, reverse=reverse, chunk=1 << 16)
+    assert which.cost(0, length) == which.bases == length
+    row, x = next(which.run(0, length, lambda bases: None))
+    assert (row + len(x) == length) if reverse else (row == 0)
 
 
 class Stopping:
