@@ -26,7 +26,13 @@ from genomeconv.options import EmbedOptions
 from genomeconv.passes import Pass
 from genomeconv.provenance import output_plan
 from genomeconv.rows import RowPlan, plan_intervals, plan_records
-from genomeconv.store import OutputPlan, OutputWriter, check_target, predicted_bytes
+from genomeconv.store import (
+    OutputPlan,
+    OutputWriter,
+    check_compression,
+    check_target,
+    predicted_bytes,
+)
 from genomeconv.stream import TrunkStream
 from genomeconv.weights import LoadedModel, find_folder, load_model
 
@@ -214,6 +220,7 @@ def run_embedding(
 def _check_output(options: EmbedOptions) -> None:
     """Refuse an output that cannot be made, or would replace what is read."""
     output = options.destination
+    check_compression(options.compress)
     check_target(output, overwrite=True)
     read = [Path(given) for given in (options.fasta, options.bed) if given is not None]
     for path in read if output.exists() else ():

@@ -60,6 +60,10 @@ class EmbedOptions:
             raise UsageError(f"--bin must be at least 1, got {self.bin}")
         if self.chunk < 1:
             raise UsageError(f"--chunk must be at least 1, got {self.chunk}")
+        if self.empty == "skip" and (self.regions or self.bed):
+            raise UsageError(
+                "--empty skip is for whole files; regions say which records they want"
+            )
         if self.fasta == "-" and (self.regions or self.bed):
             raise UsageError(
                 "regions need a file that can be read at any place: save standard "

@@ -1,5 +1,6 @@
 """Outputs: the only place that knows HDF5. The format is in `docs/format.md`."""
 
+from genomeconv.store.finalise import check_compression
 from genomeconv.store.plan import OutputPlan, Rows, RowSlice, predicted_bytes
 from genomeconv.store.reader import Reader, describe
 from genomeconv.store.scratch import RowScratch
@@ -15,6 +16,7 @@ __all__ = [
     "Rows",
     "Selection",
     "SequenceEntry",
+    "check_compression",
     "check_target",
     "describe",
     "predicted_bytes",

@@ -285,6 +285,7 @@ def test_the_plan_of_a_dry_run_touches_nothing(fasta, model_folder, tmp_path) ->
         ({"model": "no-such"}, ModelError, "no-such"),
         ({"bin": 0}, UsageError, "^--bin must be at least 1, got 0$"),
         ({"chunk": 0}, UsageError, "^--chunk must be at least 1, got 0$"),
+        ({"empty": "skip", "regions": ("one",)}, UsageError, "^--empty skip is for "),
     ],
 )
 def test_what_cannot_be_done_is_said(
