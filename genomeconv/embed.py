@@ -127,7 +127,7 @@ def resolve_device(name: str) -> torch.device:
 
 
 def describe_embedding(options: EmbedOptions, notify: Notify) -> dict[str, Any]:
-    """Return what a run would take and make, without writing anything."""
+    """Return what a run would take and make; nothing of it is left on disk."""
     _check_output(options)
     with ExitStack() as stack:
         return plan_embedding(options, notify, stack).describe()

@@ -5,15 +5,13 @@ from __future__ import annotations
 import numpy as np
 import numpy.typing as npt
 
-from genomeconv.alphabet import SIZE, Codes
+from genomeconv.alphabet import SIZE
 from genomeconv.config import ModelConfig
 
 HYENA_ROWS = (7, 8, 9, 10, 11)
 """A C G T N in HyenaDNA's character vocabulary."""
 HYENA_UNKNOWN = 6
 """[UNK] in HyenaDNA's vocabulary."""
-HYENA_PAD = 4
-"""[PAD] in HyenaDNA's vocabulary."""
 HYENA_VOCABULARY = 16
 """12 ids, padded to a multiple of 8."""
 
@@ -23,8 +21,3 @@ def token_table(config: ModelConfig) -> npt.NDArray[np.int64]:
     table = np.array(config.token_ids, dtype=np.int64)
     assert table.shape == (SIZE,)
     return table
-
-
-def tokens(codes: Codes, config: ModelConfig) -> npt.NDArray[np.int64]:
-    """Return the embedding rows of a sequence of codes, same shape."""
-    return token_table(config)[codes]

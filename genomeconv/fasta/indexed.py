@@ -105,9 +105,7 @@ class IndexedGenome:
         DataError
             The file is no longer what it was.
         """
-        length = int(self.records.lengths[record])
-        if not 0 <= start <= stop <= length:
-            raise ValueError(f"{start}-{stop} is not within a record of {length} bases")
+        self.records.check_range(record, start, stop)
         codes = np.empty(stop - start, np.uint8)
         for a in range(start, stop, self._slice_bases):
             b = min(a + self._slice_bases, stop)

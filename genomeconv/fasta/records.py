@@ -54,6 +54,12 @@ class RecordTable:
             called=self.called[rows],
         )
 
+    def check_range(self, record: int, start: int, stop: int) -> None:
+        """Raise ValueError where bases start to stop are not all within a record."""
+        length = int(self.lengths[record])
+        if not 0 <= start <= stop <= length:
+            raise ValueError(f"{start}-{stop} is not within a record of {length} bases")
+
     def fingerprint(self) -> dict[str, int | str]:
         """Return what tells this set of sequences from any other, ready for JSON."""
         digest = hashlib.sha256()

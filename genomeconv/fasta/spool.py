@@ -140,9 +140,7 @@ class SpooledGenome:
         ValueError
             The range is not within the record.
         """
-        length = int(self.records.lengths[record])
-        if not 0 <= start <= stop <= length:
-            raise ValueError(f"{start}-{stop} is not within a record of {length} bases")
+        self.records.check_range(record, start, stop)
         offset = int(self._starts[record])
         return self._spool.read(offset + start, offset + stop)
 
