@@ -2,15 +2,17 @@
 
     python benchmarks/run.py [--quick] [--fasta GENOME.fa.gz] [--out FOLDER]
 
-Rows of ``genomeconv bench`` and, beside them, whole runs of ``genomeconv embed`` on
-the genomes that ship (and on GENOME, say a chromosome): bases a second, peak memory of
-the process, and the share of the time that is neither model nor mean (reading,
-checking, writing, verifying).
+Rows of ``genomeconv bench`` and, beside them, reading FASTA files made for it (a
+million records, a 250 Mb line, the same gzipped), and whole runs of ``genomeconv
+embed`` on the genomes that ship (and on GENOME, say a chromosome): bases a second, peak
+memory of the process, and the share of the time outside the model (reading, checking,
+means, writing, verifying).
 """
 
 from __future__ import annotations
 
 import argparse
+import gzip
 import json
 import os
 import platform
@@ -29,7 +31,7 @@ _RUN = """
 import sys, time
 from pathlib import Path
 from genomeconv import stream
-from genomeconv.bench import peak_mb
+from genomeconv.peak import peak_bytes
 from genomeconv.embed import EmbedOptions, run_embedding
 
 spent = 0.0
@@ -50,8 +52,46 @@ class Quiet:
 stream.TrunkStream._tile = timed
 options = EmbedOptions(fasta=sys.argv[1], output=Path(sys.argv[2]))
 summary = run_embedding(options, Quiet(), lambda level, text: None)
-print(summary.bases, summary.rows, summary.seconds, spent, peak_mb())
+print(summary.bases, summary.rows, summary.seconds, spent, peak_bytes())
 """
+
+_READ = """
+import sys, time
+from pathlib import Path
+from genomeconv.fasta import read_genome
+from genomeconv.peak import peak_bytes
+
+begun = time.perf_counter()
+with read_genome(sys.argv[1], Path(sys.argv[1]).parent, warn=lambda text: None) as g:
+    print(len(g.records), g.records.bases, time.perf_counter() - begun, peak_bytes())
+"""
+
+
+def reading_rows() -> Iterator[dict[str, Any]]:
+    """Read, judge, sum and spool FASTA files, each in a process of its own."""
+    line = b"ACGTACGTTGCANACGTAGCTAGCATCGATCGACTAGCATCAGCATCAGCACTACGACTAG"
+    million = b"".join(b">record%d some text\n%b\n" % (i, line) for i in range(10**6))
+    files = {
+        "a million records of 61 bases": (open, [million]),
+        "one line of 250 Mb": (open, [b">one\n", *[line * 25_000] * 167]),
+        "the same, gzip": (gzip.open, [b">one\n", *[line * 25_000] * 167]),
+    }
+    for name, (opener, parts) in files.items():
+        with tempfile.TemporaryDirectory() as folder:
+            path = Path(folder, "x.fa")
+            with opener(path, "wb") as file:
+                file.writelines(parts)
+            command = [sys.executable, "-c", _READ, str(path)]
+            words = subprocess.check_output(command, text=True).split()
+        seconds = float(words[2])
+        yield {
+            "input": name,
+            "records": int(words[0]),
+            "bases": int(words[1]),
+            "records/s": int(words[0]) / seconds,
+            "bases/s": int(words[1]) / seconds,
+            "peak MB": int(words[3]) // 1_000_000,
+        }
 
 
 def embed_rows(fastas: list[Path]) -> Iterator[dict[str, Any]]:
@@ -68,7 +108,7 @@ def embed_rows(fastas: list[Path]) -> Iterator[dict[str, Any]]:
             "rows": rows,
             "bases/s": bases / seconds,
             "outside the model %": 100 * (1 - model / seconds),
-            "peak MB": peak,
+            "peak MB": peak // 1_000_000,
         }
 
 
@@ -109,7 +149,7 @@ def main() -> None:
     parser.add_argument("--quick", action="store_true", help="short sequences only")
     parser.add_argument("--fasta", type=Path, action="append", default=[])
     parser.add_argument("--out", type=Path, default=ROOT / "benchmarks/results")
-    parser.add_argument("--only", choices=["convolution", "model", "embed"])
+    parser.add_argument("--only", choices=["convolution", "model", "reading", "embed"])
     given = parser.parse_args()
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line has it
 
@@ -119,6 +159,7 @@ def main() -> None:
     parts = {
         "convolution": lambda: convolution_rows(quick=given.quick),
         "model": lambda: model_rows(quick=given.quick),
+        "reading": reading_rows,
         "embed": lambda: embed_rows(fastas),
     }
     given.out.mkdir(parents=True, exist_ok=True)

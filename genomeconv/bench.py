@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import collections
 import multiprocessing
-import resource
 import statistics
-import sys
 import time
 from collections.abc import Callable, Iterator
 from functools import partial
-from pathlib import Path
 from typing import Any
 
 import numpy as np
@@ -24,6 +21,7 @@ from torch import Tensor
 
 from genomeconv.config import ImplicitFilter, ModelConfig
 from genomeconv.model import build_model
+from genomeconv.peak import peak_bytes
 from genomeconv.reference import HyenaDNAReference
 from genomeconv.stream import TrunkStream
 from genomeconv_kernels import fft_conv, plan_conv, prepare_filter
@@ -150,7 +148,7 @@ def _measure_engine(
             once = statistics.median(_time(products) for _ in range(20))
             bare.append(once * length / engine.plan.rows)
         positions = length
-    peak = peak_mb()
+    peak = peak_bytes() // 1_000_000
     return {
         "rate": positions / statistics.median(times),
         "products": positions / statistics.median(bare),
@@ -199,7 +197,7 @@ def _measure_reference(
         model.backbone(tokens[:, :1024])
         for _ in range(1 if length > 1 << 18 else 2):
             times.append(_time(lambda: model.backbone(tokens)))
-    return {"rate": length / min(times), "peak": peak_mb()}
+    return {"rate": length / min(times), "peak": peak_bytes() // 1_000_000}
 
 
 def _by_turns(*calls: Callable[[], object]) -> list[float]:
@@ -225,20 +223,6 @@ def _apart(measure: Callable[..., Row], *arguments: Any) -> Row:
     context = multiprocessing.get_context("spawn")
     with context.Pool(1) as pool:
         return pool.apply(measure, arguments)
-
-
-def peak_mb() -> int:
-    """Return the peak memory of this process in MB.
-
-    On Linux from /proc: what getrusage says is inherited from the process that
-    started this one.
-    """
-    status = Path("/proc/self/status")
-    if status.exists():
-        line = next(s for s in status.read_text().splitlines() if "VmHWM" in s)
-        return int(line.split()[1]) * 1024 // 1_000_000
-    unit = 1 if sys.platform == "darwin" else 1024
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit // 1_000_000
 
 
 def _set_threads(threads: int | None) -> None:

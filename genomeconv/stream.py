@@ -36,6 +36,7 @@ _ROW_BYTES = 4 << 20
 """What the widest row buffer of one product may take: half of it stays in L2."""
 _SMALLEST_PAD = 64
 _LONG_STEP = 1 << 13
+"""Padding of sequences beyond 64 k: a power of two would waste too much memory."""
 _LAYOUTS_KEPT = 6
 """Tile lengths whose filter spectra are kept; the least used goes first."""
 _LONG_FILTER = 1 << 16
@@ -85,10 +86,6 @@ class TilePlan:
             if positions <= self.tile // parts:
                 return self.tile // parts
         return self.tile
-
-    def tiles(self, length: int) -> int:
-        """Return how many tiles a sequence takes."""
-        return -(-(length + self.delay) // self.tile)
 
 
 def plan_tiles(config: ModelConfig, layers: int | None = None) -> TilePlan:
@@ -164,12 +161,12 @@ class TrunkStream:
     def memory(self) -> int:
         """Estimate the bytes a run takes beside the program itself.
 
-        Per tile the residual, the gate, the gated input and the output; per block
-        the taps' spectra (or the taps) and the carried state.
+        Per tile the residual, the gate, the gated input and room for transforms; per
+        block the taps' spectra (or the taps) and the carried state.
         """
         config, tile = self.trunk.config, self.plan.tile
         taps = sum(config.filter(i).taps for i in range(self.depth))
-        spectra = 0 if tile > 1 << 16 else 4 * self.depth * (tile + taps)
+        spectra = 0 if tile > _LONG_FILTER else 4 * self.depth * (tile + taps)
         numbers = self.width * (5 * tile + 2 * taps + spectra)
         numbers += self.plan.rows * self.width * 2 * max(3, config.expand)
         return 4 * (numbers + config.parameters())

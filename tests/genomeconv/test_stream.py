@@ -223,17 +223,18 @@ def test_padded_and_tail_cover_what_they_are_asked_for() -> None:
 
 
 _PEAK = """
-import resource, sys
+import sys
 import numpy as np
 from genomeconv.config import ImplicitFilter, ModelConfig
 from genomeconv.model import build_model
+from genomeconv.peak import peak_bytes
 from genomeconv.stream import TrunkStream
 config = ModelConfig(width=16, layers=2, filters=(ImplicitFilter(taps=1024),))
 engine = TrunkStream(build_model(config, seed=0).trunk)
 zeros = lambda a, b: np.zeros(b - a, dtype=np.uint8)
 for _ in engine.run(zeros, int(sys.argv[1])):
     pass
-print(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss)
+print(peak_bytes())
 """
 
 

@@ -390,13 +390,13 @@ def test_lengths_beyond_all_measure(
 
 
 MEASURE = """
-import resource, sys
+import sys
 from pathlib import Path
+from genomeconv.peak import peak_bytes
 from genomeconv.weights import import_hyenadna
-def peak(): return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss
-before = peak()
+before = peak_bytes()
 summary = import_hyenadna(Path(sys.argv[1]), Path(sys.argv[2]))
-print(summary["l_max"], peak() - before)
+print(summary["l_max"], (peak_bytes() - before) // 1024)
 """
 
 
