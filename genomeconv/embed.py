@@ -29,7 +29,6 @@ from genomeconv.rows import RowPlan, plan_intervals, plan_records
 from genomeconv.store import (
     OutputPlan,
     OutputWriter,
-    check_compression,
     check_target,
     predicted_bytes,
 )
@@ -220,8 +219,7 @@ def run_embedding(
 def _check_output(options: EmbedOptions) -> None:
     """Refuse an output that cannot be made, or would replace what is read."""
     output = options.destination
-    check_compression(options.compress)
-    check_target(output, overwrite=True)
+    check_target(output, overwrite=True, compress=options.compress)
     read = [Path(given) for given in (options.fasta, options.bed) if given is not None]
     for path in read if output.exists() else ():
         if path.exists() and output.samefile(path):

@@ -1,6 +1,5 @@
 """Outputs: the only place that knows HDF5. The format is in `docs/format.md`."""
 
-from genomeconv.store.finalise import check_compression
 from genomeconv.store.plan import OutputPlan, Rows, RowSlice, predicted_bytes
 from genomeconv.store.reader import Reader, describe
 from genomeconv.store.scratch import RowScratch
@@ -16,7 +15,6 @@ __all__ = [
     "Rows",
     "Selection",
     "SequenceEntry",
-    "check_compression",
     "check_target",
     "describe",
     "predicted_bytes",

@@ -30,16 +30,21 @@ from genomeconv.store.scratch import RowScratch
 Warn = Callable[[str], None]
 
 
-def check_target(path: str | Path, *, overwrite: bool = False) -> None:
+def check_target(
+    path: str | Path, *, overwrite: bool = False, compress: str = "none"
+) -> None:
     """Refuse an impossible output before any work; `OutputWriter.open` checks again.
 
     Raises
     ------
+    UsageError
+        `compress` is unknown, or its library is not installed.
     CannotCreateError
         The output exists and may not be replaced, or can never be made there.
     PermissionDeniedError
         Its folder is not writable.
     """
+    check_compression(compress)
     disk.check_folder(Path(path))
     disk.check_absent(Path(path), overwrite)
 
