@@ -11,7 +11,7 @@ import collections
 import multiprocessing
 import statistics
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from functools import partial
 from typing import Any
 
@@ -25,6 +25,9 @@ from genomeconv.peak import peak_bytes
 from genomeconv.reference import HyenaDNAReference
 from genomeconv.stream import TrunkStream
 from genomeconv_kernels import fft_conv, plan_conv, prepare_filter
+from genomeconv_kernels.fftconv.gpu import roofline
+from genomeconv_kernels.fftconv.gpu.limits import DATA_CENTRE
+from genomeconv_kernels.fftconv.gpu.plan import plan_gpu
 
 Row = dict[str, Any]
 
@@ -76,6 +79,57 @@ def convolution_rows(
             "floors": prepared / floor,
             "ns per element": 1e9 * prepared / u.numel(),
         }
+
+
+PLANNED_LENGTHS = tuple(1 << n for n in (8, 10, 12, 14, 16, 18, 20, 22))
+PLANNED_TAPS = (4, 128, 1024, 4096, 16_384, 65_536)
+
+
+def plan_rows(
+    *,
+    lengths: Sequence[int] = PLANNED_LENGTHS,
+    taps: Sequence[int] | None = None,
+    channels: int = 256,
+    dtype: str = "bfloat16",
+) -> Iterator[Row]:
+    """Say how gated convolutions run on an H200, and their least times; needs no GPU.
+
+    Bytes are an output's with both gates, FLOP those of its matrix products, filter
+    prepared. The floors are what a forward and a backward pass cannot be faster than.
+
+    Parameters
+    ----------
+    lengths, taps : Sequence[int]
+        What to plan; taps None: a few numbers up to the length, and the length.
+    channels : int
+        Channels of one sequence.
+    dtype : str
+        "float32", "float16" or "bfloat16".
+    """
+    kind = getattr(torch, dtype)
+    for length in lengths:
+        few = [k for k in PLANNED_TAPS if k < length]
+        for k in [*few, length] if taps is None else taps:
+            plan = plan_gpu(1, channels, length, k, kind, limits=DATA_CENTRE)
+            shape = roofline.Shape(1, channels, length, kind.itemsize)
+            work = roofline.forward(plan, shape, pre=True, post=True)
+            floor = roofline.floor(work, plan)
+            back = roofline.backward(plan, shape, pre=True, post=True)
+            yield {
+                "length": length,
+                "taps": k,
+                "method": plan.method,
+                "points": plan.fft_size,
+                "factors": " x ".join(map(str, plan.factors)) or None,
+                "outer": plan.outer,
+                "parts": plan.parts,
+                "block": plan.block,
+                "B per element": work.bytes / shape.elements,
+                "FLOP per element": work.flops / shape.elements,
+                "floor ms": 1e3 * floor.seconds,
+                "bound": floor.bound,
+                "backward floor ms": 1e3 * roofline.floor(back, plan).seconds,
+            }
 
 
 def full_length_convolution(u: Tensor, k: Tensor) -> Tensor:

@@ -15,12 +15,14 @@ from functools import cached_property, partial
 import numpy as np
 import numpy.typing as npt
 import torch
+from torch import Tensor
 
 from genomeconv.alphabet import Codes, reverse_complement
 from genomeconv.fasta import Genome
 from genomeconv.pool import RowMeans
 from genomeconv.rows import Ints, RowPlan
 from genomeconv.stream import TrunkStream
+from genomeconv.transfer import fetch_late
 
 Floats = npt.NDArray[np.float32]
 Advance = Callable[[int], None]
@@ -62,13 +64,19 @@ class Pass:
         advance : callable
             Told how many bases are done.
         """
+        for row, x in fetch_late(self._parts(a, b, advance)):
+            low, high = max(a, row), min(b, row + len(x))
+            if low < high:
+                yield low, x.numpy()[low - row : high - row]
+
+    def _parts(self, a: int, b: int, advance: Advance) -> Iterator[tuple[int, Tensor]]:
+        """Yield parts with rows ``a`` to ``b`` as they leave the device's queue."""
         for first, last, low, high in self._wanted(a, b):
             if self._fits(first):
-                given = self._together(first, last)
+                yield self._together(first, last)
                 advance(int(self._spans[1][first:last].sum()))
-                yield from _cut([given], a, b)
             else:
-                yield from _cut(self._long(first, low, high, advance), a, b)
+                yield from self._long(first, low, high, advance)
 
     def cost(self, a: int, b: int) -> int:
         """Return the bases of which :meth:`run` tells for rows ``a`` to ``b``."""
@@ -90,6 +98,8 @@ class Pass:
         for _ in range(4):
             begun = time.perf_counter()
             next(run)
+            if self.engine.table.is_cuda:
+                torch.cuda.synchronize(self.engine.table.device)
             seconds.append(time.perf_counter() - begun)
         return tile / min(seconds)
 
@@ -169,17 +179,14 @@ class Pass:
     def _count(self, stretch: int) -> int:
         return int(self.rows.offsets[stretch + 1] - self.rows.offsets[stretch])
 
-    def _in_order(
-        self, stretch: int, first: int, means: torch.Tensor
-    ) -> tuple[int, Floats]:
+    def _in_order(self, stretch: int, first: int, rows: Tensor) -> tuple[int, Tensor]:
         """Turn rows counted along the strand into rows of the plan."""
         offset = int(self.rows.offsets[stretch])
-        rows = means.cpu().numpy()
         if not self.reverse:
             return offset + first, rows
-        return offset + self._count(stretch) - first - len(rows), rows[::-1]
+        return offset + self._count(stretch) - first - len(rows), rows.flip(0)
 
-    def _together(self, first: int, last: int) -> tuple[int, Floats]:
+    def _together(self, first: int, last: int) -> tuple[int, Tensor]:
         """Run short stretches in one tile."""
         codes = [self._read(s, 0, self._context(s)[1]) for s in range(first, last)]
         parts = []
@@ -188,11 +195,11 @@ class Pass:
         ):
             pool = RowMeans(partial(self._edges, s), self._count(s))
             parts.append(self._in_order(s, *pool.add(0, x))[1])
-        return int(self.rows.offsets[first]), np.concatenate(parts)
+        return int(self.rows.offsets[first]), torch.cat(parts)
 
     def _long(
         self, stretch: int, a: int, b: int, advance: Advance
-    ) -> Iterator[tuple[int, Floats]]:
+    ) -> Iterator[tuple[int, Tensor]]:
         """Run rows ``a`` to ``b`` of a stretch that takes several tiles."""
         rows = self._along(stretch, a, b)
         chunks = _Chunks(partial(self._read, stretch), self.chunk)
@@ -268,13 +275,3 @@ class _Chunks:
             self._start = start
             self._codes = self._read(start, min(start + self._size, length))
         return self._codes[start - self._start : stop - self._start]
-
-
-def _cut(
-    parts: Iterator[tuple[int, Floats]] | list[tuple[int, Floats]], a: int, b: int
-) -> Iterator[tuple[int, Floats]]:
-    """Drop rows outside ``a`` to ``b``."""
-    for row, x in parts:
-        low, high = max(a, row), min(b, row + len(x))
-        if low < high:
-            yield low, x[low - row : high - row]

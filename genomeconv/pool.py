@@ -12,6 +12,8 @@ import numpy.typing as npt
 import torch
 from torch import Tensor
 
+from genomeconv.transfer import upload
+
 Edges = Callable[[int, int], npt.NDArray[np.int64]]
 """Begin of rows ``first`` to ``last`` - 1 and the end of the last of them."""
 
@@ -61,7 +63,7 @@ class RowMeans:
         if self.next < self.rows and cuts[-1] < len(x):
             rest = x[cuts[-1] :].sum(0, dtype=torch.float64)
             self._open = rest if self._open is None else self._open + rest
-        sizes = torch.from_numpy(np.diff(edges)).to(x.device)
+        sizes = upload(np.diff(edges), x.device)
         return first, (sums / sizes[:, None]).to(x.dtype)
 
 

@@ -28,12 +28,16 @@ from genomeconv.model.block import Block, BlockState, BlockStream
 from genomeconv.model.mixer import Buffers
 from genomeconv.model.trunk import Trunk
 from genomeconv.tokens import token_table
+from genomeconv.transfer import upload
 
 Reader = Callable[[int, int], Codes]
 """Returns the codes from start to stop, both inside the sequence."""
 
 _ROW_BYTES = 4 << 20
 """What the widest row buffer of one product may take: half of it stays in L2."""
+_GPU_NUMBERS = 1 << 27
+"""Positions times channels of a tile on a GPU: half a gigabyte a float32 buffer."""
+_GPU_ROWS = 1 << 17
 _SMALLEST_PAD = 64
 _LONG_STEP = 1 << 13
 """Padding of sequences beyond 64 k: a power of two would waste too much memory."""
@@ -88,8 +92,18 @@ class TilePlan:
         return self.tile
 
 
-def plan_tiles(config: ModelConfig, layers: int | None = None) -> TilePlan:
+def plan_tiles(
+    config: ModelConfig,
+    layers: int | None = None,
+    *,
+    gpu: bool = False,
+    halvings: int = 0,
+) -> TilePlan:
     """Choose the tile for a model run up to block ``layers`` (None: all).
+
+    On a GPU it is as long as keeps a tile's numbers within a few gigabytes: launches
+    and overlaps then cost next to nothing; ``halvings`` makes do with less. On a CPU
+    it has to fit the cache.
 
     A transform of four times the taps wastes a quarter of itself on overlap and
     still fits the cache; beyond 64 k taps the tile is as long as the filter,
@@ -97,13 +111,17 @@ def plan_tiles(config: ModelConfig, layers: int | None = None) -> TilePlan:
     """
     depth = config.layers if layers is None else layers
     taps = max((config.filter(i).taps for i in range(depth)), default=1)
-    if taps <= _LONG_FILTER:
+    if gpu:
+        tile = max(_GPU_NUMBERS // config.width, 1 << (taps - 1).bit_length())
+        tile = 1 << max(tile >> halvings, 8192).bit_length() - 1
+    elif taps <= _LONG_FILTER:
         points = max(8192, 1 << (4 * taps - 1).bit_length())
         tile = (points - taps + 1) // 1024 * 1024
     else:
         tile = 1 << (taps - 1).bit_length()
     widest = 4 * config.width * max(3, config.expand)
     rows = max(256, min(2048, 1 << (_ROW_BYTES // widest).bit_length() - 1))
+    rows = _GPU_ROWS >> halvings if gpu else rows
     warmup = sum(-(-(config.filter(i).taps - 1) // tile) + 1 for i in range(depth))
     delay = config.right_context(depth)
     while tile <= 2 * delay:
@@ -140,8 +158,11 @@ class TrunkStream:
         self.precision = precision
         self.depth = trunk.config.layers if layer is None else layer
         self.last = layer is None
-        self.plan = plan if plan is not None else plan_tiles(trunk.config, self.depth)
         weight = trunk.embedding.weight.detach()
+        gpu = weight.device.type == "cuda"
+        if plan is None:
+            plan = plan_tiles(trunk.config, self.depth, gpu=gpu)
+        self.plan = plan
         table = torch.from_numpy(token_table(trunk.config)).to(weight.device)
         self.table = weight[table]
         self.buffers = Buffers(weight.device)
@@ -170,6 +191,13 @@ class TrunkStream:
         numbers = self.width * (5 * tile + 2 * taps + spectra)
         numbers += self.plan.rows * self.width * 2 * max(3, config.expand)
         return 4 * (numbers + config.parameters())
+
+    def rehearse(self) -> None:
+        """Run one tile of nothing: the memory is taken, the kernels are compiled."""
+        nothing = self.run(lambda a, b: np.zeros(b - a, np.uint8), 2 * self.plan.tile)
+        next(nothing)
+        if self.table.is_cuda:
+            torch.cuda.synchronize(self.table.device)
 
     @torch.no_grad()
     def run(
@@ -268,7 +296,7 @@ class TrunkStream:
         lengths: list[int],
     ) -> Tensor:
         """Run one tile (B, T) of codes; positions start at ``begin`` - delay."""
-        index = torch.from_numpy(codes).to(self.table.device, torch.int32)
+        index = upload(codes, self.table.device).int()
         r = self.buffers.get("residual", (*codes.shape, self.width))
         torch.index_select(self.table, 0, index.view(-1), out=r.view(-1, self.width))
         shift = 0
@@ -292,5 +320,5 @@ class TrunkStream:
             return None
         device = self.table.device
         position = torch.arange(begin, begin + size, device=device)
-        stop = torch.tensor(lengths, device=device)[:, None]
+        stop = upload(np.array(lengths), device)[:, None]
         return ((position >= 0) & (position < stop)).to(self.table.dtype)

@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable
 from dataclasses import dataclass
 
 import pytest
 from hypothesis import HealthCheck, settings
+
+# Kernels run in Triton's interpreter, which has to be chosen before they are imported.
+os.environ["TRITON_INTERPRET"] = "1"
 
 # No test has a bound in seconds: machines are shared and slow ones are right too.
 settings.register_profile(

@@ -24,8 +24,46 @@ from genomeconv_cli.options import json_option, threads_option
     metavar="FILE",
     help="Write the rows to FILE as JSON, too.",
 )
+@click.option(
+    "--plan",
+    is_flag=True,
+    help="Measure nothing: say how convolutions run on a GPU (an H200), the bytes "
+    "and operations of each, and the time no version can beat.",
+)
+@click.option(
+    "--length",
+    type=click.IntRange(1, 1 << 30),
+    metavar="N",
+    help="With --plan: bases [default: 256 to 4 M].",
+)
+@click.option(
+    "--taps",
+    type=click.IntRange(1, 1 << 30),
+    metavar="K",
+    help="With --plan: taps of the filter [default: 4 up to the length].",
+)
+@click.option(
+    "--channels",
+    type=click.IntRange(1),
+    metavar="H",
+    help="With --plan: channels [default: 256].",
+)
+@click.option(
+    "--dtype",
+    type=click.Choice(["bfloat16", "float16", "float32"]),
+    help="With --plan: type of the numbers [default: bfloat16].",
+)
+@click.pass_context
 def command(
-    what: str | None, as_json: bool, quick: bool, threads: int | None, save: Path | None
+    ctx: click.Context,
+    /,
+    what: str | None,
+    as_json: bool,
+    quick: bool,
+    threads: int | None,
+    save: Path | None,
+    plan: bool,
+    **shape: Any,
 ) -> None:
     """Measure the convolution, the model, or both on this machine.
 
@@ -34,12 +72,18 @@ def command(
       genomeconv bench --quick
       genomeconv bench conv --json
       genomeconv bench --save bench.json
+      genomeconv bench conv --plan --length 1000000
     """  # noqa: D301
-    tables = {
-        name: list(_announced(name, rows(quick=quick, threads=threads)))
-        for name, rows in _benchmarks().items()
-        if what in (name, None)
-    }
+    given = {name: value for name, value in shape.items() if value is not None}
+    _check_plan(ctx, plan, what, quick or threads is not None, given)
+    if plan:
+        tables = {"plan": list(_planned(given))}
+    else:
+        tables = {
+            name: list(_announced(name, rows(quick=quick, threads=threads)))
+            for name, rows in _benchmarks().items()
+            if what in (name, None)
+        }
     if save is not None:
         save.write_text(json.dumps(tables, indent=2) + "\n")
     if as_json:
@@ -47,6 +91,35 @@ def command(
         return
     for rows in tables.values():
         put_table(rows)
+
+
+def _check_plan(
+    ctx: click.Context,
+    plan: bool,
+    what: str | None,
+    measured: bool,
+    given: Mapping[str, Any],
+) -> None:
+    """Refuse options that would do nothing."""
+    if plan and what != "conv":
+        raise click.UsageError("--plan is of the convolution: bench conv --plan", ctx)
+    if plan and measured:
+        raise click.UsageError(
+            "--plan measures nothing, so --quick and --threads do not go with it", ctx
+        )
+    if given and not plan:
+        raise click.UsageError(f"--{next(iter(given))} needs --plan", ctx)
+
+
+def _planned(given: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    from genomeconv.bench import plan_rows
+
+    how = dict(given)
+    if "length" in how:
+        how["lengths"] = [how.pop("length")]
+    if "taps" in how:
+        how["taps"] = [how["taps"]]
+    return plan_rows(**how)
 
 
 def _benchmarks() -> Mapping[str, Any]:

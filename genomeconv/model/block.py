@@ -132,6 +132,9 @@ class BlockStream:
         """Return the gated convolution's output, channel-first (D, B, T)."""
         B, T, D = r.shape
         norm, mixer = self.block.norm1, self.mixer
+        if mixer.fuses(inside):
+            x = F.layer_norm(r, (D,), norm.weight, norm.bias, norm.eps)
+            return mixer.mix(x, state.mixer).transpose(0, 1)
         gate = self.buffers.get("gate", (D, B, T)).transpose(0, 1)
         gated = self.buffers.get("gated", (D, B, T)).transpose(0, 1)
         for b, t in self._pieces(B):

@@ -23,9 +23,7 @@ from genomeconv.config import (
     SGConvFilter,
     SquashFilter,
 )
-
-_POSITIONS_AT_ONCE = 1 << 16
-"""Positions per slice when taps are made without gradients: bounds the memory."""
+from genomeconv_kernels import ImplicitWeights, implicit_encoding, implicit_taps
 
 
 class LongFilter(nn.Module):
@@ -73,40 +71,20 @@ class Implicit(LongFilter):
         self.deltas: Tensor
 
     def encoding(self, start: int, stop: int) -> tuple[Tensor, Tensor]:
-        """Return z (K, E) and time t (K, 1) of positions ``start`` to ``stop``.
-
-        Computed in float64 and rounded once: at a million positions float32
-        arithmetic would leave only three digits of the angle.
-        """
-        device = self.freq.device
-        position = torch.arange(start, stop, dtype=torch.float64, device=device)[
-            :, None
-        ]
-        t = position / max(self.l_max - 1, 1)
-        w = 2 * math.pi * position / self.l_max
-        f = torch.linspace(
-            1e-4, self.bands - 1, self.bands, dtype=torch.float64, device=device
+        """Return z (P, E) and time t (P, 1) of positions ``start`` to ``stop``."""
+        return implicit_encoding(
+            start, stop, l_max=self.l_max, bands=self.bands, like=self.freq
         )
-        z = torch.cat([t, torch.cos(f * w), -torch.sin(f * w)], dim=-1)
-        return z.to(self.freq.dtype), t.to(self.freq.dtype)
-
-    def _slice(self, start: int, stop: int) -> Tensor:
-        z, t = self.encoding(start, stop)
-        for linear in self.inner:
-            z = torch.sin(self.freq * linear(z))
-        window = torch.exp(-t * self.deltas.abs()) + self.shift
-        taps: Tensor = self.last(z) * window
-        return taps.T
 
     def taps(self) -> Tensor:
-        """Return the taps, shape (H, K)."""
-        if torch.is_grad_enabled() and self.freq.requires_grad:
-            return self._slice(0, self.n_taps)
-        out = self.freq.new_empty(self.last.out_features, self.n_taps)
-        for start in range(0, self.n_taps, _POSITIONS_AT_ONCE):
-            stop = min(start + _POSITIONS_AT_ONCE, self.n_taps)
-            out[:, start:stop] = self._slice(start, stop)
-        return out
+        """Return the taps, shape (H, K); memory is bounded with gradients too."""
+        # Weight and bias of each layer, in order.
+        weights = ImplicitWeights(
+            *[self.freq, *self.inner.parameters(), self.last.weight]
+        )
+        return implicit_taps(
+            weights, self.deltas, self.n_taps, l_max=self.l_max, shift=self.shift
+        )
 
 
 class SGConv(LongFilter):

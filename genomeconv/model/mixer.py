@@ -19,9 +19,12 @@ from torch import Tensor, nn
 from genomeconv.config import ModelConfig
 from genomeconv.model.filters import build_filter
 from genomeconv_kernels import (
+    MixerPast,
     PreparedFilter,
+    backend,
     fft_conv,
     linear_transposed,
+    mixer_conv,
     prepare_filter,
     short_conv,
 )
@@ -131,13 +134,19 @@ class MixerStream:
         )
         self.out_weight = mixer.out_proj.weight.detach().T.to(dtype)
         self.out_bias = mixer.out_proj.bias.detach()
+        self.triton = backend.path(mixer.skip) == "triton"
         self.taps: PreparedFilter = self._prepare()
 
     def _prepare(self) -> PreparedFilter:
         # The skip belongs to lag 0, which stands `right` taps into the filter.
         taps = self.mixer.filter.taps()
         taps[:, self.right] += self.mixer.skip
-        return prepare_filter(taps, length=self.tile, history=self.continues)
+        return prepare_filter(
+            taps,
+            length=self.tile,
+            history=self.continues,
+            dtype=self.dtype if self.triton else torch.float32,
+        )
 
     def initial_state(self, batch: int) -> MixerState:
         """Return the state before the first position: no input yet."""
@@ -149,6 +158,31 @@ class MixerStream:
             long=new(batch, self.width, taps - 1),
             gate=new(batch, self.width, self.right),
         )
+
+    def fuses(self, inside: Tensor | None) -> bool:
+        """Whether `mix` can take a tile: in Triton, causal, nothing to be left out."""
+        return self.triton and not self.right and inside is None
+
+    def mix(self, x: Tensor, state: MixerState) -> Tensor:
+        """Run product, short filter, gates and long filter, (B, T, D) -> (B, D, T).
+
+        Between the product and the output nothing is stored.
+        """
+        B, T, D = x.shape
+        z = linear_transposed(x.reshape(B * T, D).to(self.dtype), self.in_weight)
+        past = MixerPast(state.short, state.long if self.continues else None)
+        y, past = mixer_conv(
+            z.view(3 * D, B, T).transpose(0, 1),
+            self.short_weight,
+            self.short_bias,
+            self.taps,
+            past,
+            out=self.buffers.get("mixed", (D, B, T), self.dtype).transpose(0, 1),
+        )
+        state.short = past.short
+        if past.long is not None:
+            state.long = past.long
+        return y
 
     def project(
         self,

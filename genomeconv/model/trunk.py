@@ -1,4 +1,4 @@
-"""The trunk: bases in, one vector a base out, and the next-base head.
+"""The trunk: bases in, one vector a base out, and its heads.
 
 Axes: B batch, L positions, D channels, V rows of the vocabulary.
 """
@@ -41,13 +41,14 @@ class Trunk(nn.Module):
 
 
 class Model(nn.Module):
-    """A trunk and, unless the configuration says none, its next-base head."""
+    """A trunk, its next-base head and its per-base outputs, as configured."""
 
     def __init__(self, config: ModelConfig) -> None:
         super().__init__()
         self.config = config
         self.trunk = Trunk(config)
         self.head = _head(config)
+        self.outputs = _outputs(config)
 
     def forward(self, tokens: Tensor) -> Tensor:
         """Return next-base logits (B, L, V) for tokens (B, L)."""
@@ -62,6 +63,12 @@ def _head(config: ModelConfig) -> nn.Linear | None:
     return nn.Linear(config.width, config.vocabulary, bias=False)
 
 
+def _outputs(config: ModelConfig) -> nn.Linear | None:
+    if not config.outputs:
+        return None
+    return nn.Linear(config.width, len(config.outputs))
+
+
 def build_model(config: ModelConfig, seed: int | None = None) -> Model:
     """Return a freshly initialised model; the same seed gives the same weights.
 
@@ -74,13 +81,25 @@ def build_model(config: ModelConfig, seed: int | None = None) -> Model:
         model = Model(config)
         for name, parameter in model.named_parameters():
             if name.endswith(
-                ("in_proj.weight", "fc1.weight", "embedding.weight", "head.weight")
+                (
+                    "in_proj.weight",
+                    "fc1.weight",
+                    "embedding.weight",
+                    "head.weight",
+                    "outputs.weight",
+                )
             ):
                 nn.init.normal_(parameter, std=0.02)
             elif name.endswith(("out_proj.weight", "fc2.weight")):
                 nn.init.normal_(parameter, std=0.02 / (2 * config.layers) ** 0.5)
             elif name.endswith(
-                ("in_proj.bias", "out_proj.bias", "fc1.bias", "fc2.bias")
+                (
+                    "in_proj.bias",
+                    "out_proj.bias",
+                    "fc1.bias",
+                    "fc2.bias",
+                    "outputs.bias",
+                )
             ):
                 nn.init.zeros_(parameter)
     return model

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Callable, Iterable, Iterator
 from types import MappingProxyType
 
 import numpy as np
 import pytest
 import torch
 from torch import Tensor
+
+from genomeconv_kernels import ImplicitWeights
 
 # The one table: largest relative L2 error of any channel against float64.
 TOLERANCE = MappingProxyType(
@@ -96,3 +99,53 @@ def error() -> Callable[[Tensor, Tensor], float]:
         return float((off / scale).max())
 
     return worst
+
+
+@pytest.fixture(scope="session")
+def implicit_weights() -> Callable[..., tuple[ImplicitWeights, Tensor]]:
+    """Weights of an implicit filter and its decay rates, drawn once a shape."""
+
+    def draw(
+        H: int, W: int, E: int, dtype: torch.dtype = torch.float32
+    ) -> tuple[ImplicitWeights, Tensor]:
+        g = torch.Generator().manual_seed(H * 1000 + W)
+
+        def normal(*shape: int, inputs: int = 1) -> Tensor:
+            drawn = torch.randn(shape, generator=g, dtype=torch.float64)
+            return (drawn / math.sqrt(inputs)).to(dtype)
+
+        shapes = [(W, E), (W,), (W, W), (W,), (W, W), (W,), (H, W)]
+        freq = (2.0 + normal(1, W).double()).to(dtype)
+        rest = [normal(*shape, inputs=shape[-1]) for shape in shapes]
+        deltas = torch.linspace(-3, -15, H, dtype=torch.float64)[None].to(dtype)
+        return ImplicitWeights(freq, *rest), deltas
+
+    return draw
+
+
+@pytest.fixture(scope="session")
+def implicit_truth() -> Callable[..., Tensor]:
+    """The formula of the implicit filter in float64, position by position."""
+
+    def synthesise(
+        weights: ImplicitWeights,
+        deltas: Tensor,
+        positions: Iterable[int],
+        l_max: int,
+        shift: float,
+    ) -> Tensor:
+        p = {name: _array(value) for name, value in weights._asdict().items()}
+        bands = (p["w0"].shape[1] - 1) // 2
+        turns = np.linspace(1e-4, bands - 1, bands)
+        taps = []
+        for j in positions:
+            t = j / max(l_max - 1, 1)
+            angles = 2 * np.pi * turns * j / l_max
+            x = np.concatenate([[t], np.cos(angles), -np.sin(angles)])
+            for n in "012":
+                x = np.sin(p["freq"][0] * (p[f"w{n}"] @ x + p[f"b{n}"]))
+            window = np.exp(-t * np.abs(_array(deltas)[0])) + shift
+            taps.append(p["last"] @ x * window)
+        return torch.from_numpy(np.stack(taps, axis=1))
+
+    return synthesise

@@ -190,7 +190,7 @@ def test_fft_conv_refuses(change, kind, message, monkeypatch):
         pytest.fail("something was computed")
 
     monkeypatch.setattr("genomeconv_kernels.fftconv.op.fft_conv_op", compute)
-    monkeypatch.setattr("genomeconv_kernels.fftconv.op.run_plan", compute)
+    monkeypatch.setattr("genomeconv_kernels.fftconv.op.run_prepared", compute)
     with pytest.raises(kind) as caught:
         fft_conv(**{"u": U, "k": K, **change})
     assert str(caught.value) == f"fft_conv: {message}"

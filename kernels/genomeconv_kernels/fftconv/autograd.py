@@ -1,6 +1,7 @@
 """The long convolution as one operator of torch, with its gradients.
 
-Axes: B batch, H channels, L positions, K taps.
+Axes: B batch, H channels, L positions, K taps. The path is chosen here: Triton reads
+half precision as it is; torch computes in float32 and rounds once.
 
 With g = post * dy, the gradients are convolutions again: dx is g through the filter
 read backwards (right turned to K - 1 - right), dstate its part before position 0, dk
@@ -16,9 +17,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from genomeconv_kernels import backend
+from genomeconv_kernels.checks import compute_dtype
 from genomeconv_kernels.fftconv.plan import ConvPlan, plan_conv
 from genomeconv_kernels.fftconv.prepared import fold_taps, run_filter_grad, run_plan
-from genomeconv_kernels.fftconv.source import Source
+from genomeconv_kernels.fftconv.source import Source, in_dtype
 
 
 @torch.library.custom_op("genomeconv::fft_conv", mutates_args=())
@@ -32,13 +35,39 @@ def fft_conv_op(
     right: int,
     method: str | None,
 ) -> Tensor:
-    """Return y (B, H, L); all arguments checked, of one dtype."""
+    """Return y (B, H, L) in the dtype of u; all arguments checked."""
     out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-    convolve(Source(u, pre, state), k, skip, post, right, method, out)
+    write(u, k, pre, post, skip, state, right, method, out)
     return out
 
 
-def convolve(
+def write(
+    u: Tensor,
+    k: Tensor,
+    pre: Tensor | None,
+    post: Tensor | None,
+    skip: Tensor | None,
+    state: Tensor | None,
+    right: int,
+    method: str | None,
+    out: Tensor,
+) -> None:
+    """Write y into out (B, H, L) of u's dtype; no gradients."""
+    if backend.path(u) == "triton":
+        from genomeconv_kernels.fftconv.gpu import run
+
+        run.fft_conv(u, k, pre, post, skip, state, right, method, out)
+        return
+    u, k, pre, post, skip, state = in_dtype(
+        compute_dtype(out.dtype), u, k, pre, post, skip, state
+    )
+    y = out if out.dtype == u.dtype else torch.empty_like(out, dtype=u.dtype)
+    _convolve(Source(u, pre, state), k, skip, post, right, method, y)
+    if y is not out:
+        out.copy_(y)
+
+
+def _convolve(
     source: Source,
     k: Tensor,
     skip: Tensor | None,
@@ -63,7 +92,7 @@ def _plan(
 
 
 @fft_conv_op.register_fake
-def _(u, k, pre, post, skip, state, right, method):  # type: ignore[no-untyped-def]
+def _(u, k, pre, post, skip, state, right, method):
     return torch.empty(u.shape, dtype=u.dtype, device=u.device)
 
 
@@ -81,24 +110,49 @@ def _fft_conv_backward(
     needs: list[bool],
 ) -> list[Tensor]:
     """Gradients of u, k, pre, post, skip, state; empty where not needed."""
+    inputs = (u, k, pre, post, skip, state)
+    grads = _empty_grads(inputs, needs)
+    if backend.path(u) == "triton":
+        from genomeconv_kernels.fftconv.gpu import run
+
+        run.fft_conv_backward(grad, *inputs, right, method, needs, grads)
+        return grads
+    work = compute_dtype(u.dtype)
+    computed = [g.to(work) for g in grads]
+    grad, *given = in_dtype(work, grad, *inputs)
+    _torch_backward(grad, given, right, method, needs, computed)
+    for g, c in zip(grads, computed, strict=True):
+        if c is not g:
+            g.copy_(c)
+    return grads
+
+
+def _torch_backward(
+    grad: Tensor,
+    inputs: list[Any],
+    right: int,
+    method: str | None,
+    needs: list[bool],
+    grads: list[Tensor],
+) -> None:
+    u, k, pre, post, skip, state = inputs
     K = k.shape[1]
-    grads = _empty_grads((u, k, pre, post, skip, state), needs)
     du, dk, dpre, dpost, dskip, dstate = grads
     x, g = Source(u, pre, state), Source(grad, post)
     if needs[3]:
-        convolve(x, k, skip, None, right, method, dpost)
+        _convolve(x, k, skip, None, right, method, dpost)
         dpost.mul_(grad)
     # The gradient of the input is the gated gradient through the filter read backwards.
     back = k.flip(-1)
     if needs[0] or needs[2]:
         dx = torch.empty_like(u, memory_format=torch.contiguous_format)
-        convolve(g, back, skip, None, K - 1 - right, method, dx)
+        _convolve(g, back, skip, None, K - 1 - right, method, dx)
         if needs[2]:
             torch.mul(dx, u, out=dpre)
         if needs[0]:
             du.copy_(dx) if pre is None else torch.mul(dx, pre, out=du)
     if needs[5] and K > 1:
-        convolve(g.until(K - 1), back, None, None, 0, method, dstate)
+        _convolve(g.until(K - 1), back, None, None, 0, method, dstate)
     if needs[1]:
         plan = _plan(x, u.shape, K, right, method)
         dk.zero_()
@@ -109,20 +163,19 @@ def _fft_conv_backward(
         gated = u if pre is None else u * pre
         back_gated = grad if post is None else grad * post
         torch.sum(gated * back_gated, (0, 2), out=dskip)
-    return grads
 
 
 def _empty_grads(inputs: Sequence[Tensor | None], needs: list[bool]) -> list[Tensor]:
     """Return room for the gradients of u and its companions, empty where not needed."""
     like = next(t for t in inputs if t is not None)
     return [
-        like.new_empty(t.shape if need and t is not None else (0,))
+        like.new_empty(0) if t is None or not need else t.new_empty(t.shape)
         for t, need in zip(inputs, needs, strict=True)
     ]
 
 
 @_fft_conv_backward.register_fake
-def _(grad, u, k, pre, post, skip, state, right, method, needs):  # type: ignore[no-untyped-def]
+def _(grad, u, k, pre, post, skip, state, right, method, needs):
     return _empty_grads((u, k, pre, post, skip, state), needs)
 
 

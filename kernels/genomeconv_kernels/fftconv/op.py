@@ -22,10 +22,13 @@ from genomeconv_kernels.checks import (
     describe,
     refuse,
 )
-from genomeconv_kernels.fftconv.autograd import convolve, fft_conv_op
+from genomeconv_kernels.fftconv.autograd import fft_conv_op, write
 from genomeconv_kernels.fftconv.plan import check_method
-from genomeconv_kernels.fftconv.prepared import PreparedFilter, run_plan
-from genomeconv_kernels.fftconv.source import Source
+from genomeconv_kernels.fftconv.prepared import (
+    PreparedFilter,
+    methods_for,
+    run_prepared,
+)
 
 _OP = "fft_conv"
 
@@ -40,6 +43,7 @@ def fft_conv(
     state: Tensor | None = ...,
     *,
     right: int = ...,
+    circular: bool = ...,
     return_state: Literal[False] = ...,
     method: str | None = ...,
     out: Tensor | None = ...,
@@ -54,6 +58,7 @@ def fft_conv(
     state: Tensor | None = ...,
     *,
     right: int = ...,
+    circular: bool = ...,
     return_state: Literal[True],
     method: str | None = ...,
     out: Tensor | None = ...,
@@ -67,6 +72,7 @@ def fft_conv(
     state: Tensor | None = None,
     *,
     right: int = 0,
+    circular: bool = False,
     return_state: bool = False,
     method: str | None = None,
     out: Tensor | None = None,
@@ -92,6 +98,8 @@ def fft_conv(
         (B, H, K-1), the gated inputs before position 0; None for zeros.
     right
         Taps that reach to the future, 0..K-1: 0 is causal.
+    circular
+        Take the input as periodic: x[t] = x[t mod L].
     return_state
         Also return the gated inputs of the last K-1 positions, (B, H, K-1), in the
         dtype of the computation: the state of the next piece.
@@ -115,36 +123,85 @@ def fft_conv(
     K = _check_filter(k, u, skip, right, method)
     _check_companions(u, K, pre, post, skip, state)
     _check_direction(k, state, right, return_state)
+    if circular:
+        _check_circular(k, state, return_state, out)
+        assert isinstance(k, Tensor)
+        return _circular(u, k, pre, post, skip, right, method)
     if out is not None:
         check_out(_OP, out, u, (k, pre, post, skip, state), read=(u, pre, state))
 
-    work = compute_dtype(u.dtype)
-    x = u.to(work)
-    a, b, d, s = (None if t is None else t.to(work) for t in (pre, post, skip, state))
     if isinstance(k, PreparedFilter):
-        y = _run_prepared(x, k, a, b, s, out)
-    elif out is not None and out.dtype == work and not torch.compiler.is_compiling():
+        y = _run_prepared(u, k, pre, post, state, out)
+    elif out is not None and not torch.compiler.is_compiling():
         # Nothing wants gradients here: straight into the caller's memory.
-        convolve(Source(x, a, s), k.to(work), d, b, right, method, out)
+        write(u, k, pre, post, skip, state, right, method, out)
         y = out
     else:
-        y = fft_conv_op(x, k.to(work), a, b, d, s, right, method)
-    if out is not None and y is not out:
-        y = out.copy_(y)
-    y = y.to(u.dtype)
-    return (y, next_state(x, a, s, K - 1)) if return_state else y
+        y = fft_conv_op(u, k, pre, post, skip, state, right, method)
+        y = y if out is None else out.copy_(y)
+    return (y, next_state(u, pre, state, K - 1)) if return_state else y
+
+
+def _check_circular(
+    k: Any, state: Tensor | None, return_state: bool, out: Tensor | None
+) -> None:
+    own = "left out where circular, which needs none"
+    given = {"state": state, "return_state": return_state or None, "out": out}
+    for name, value in given.items():
+        if value is not None:
+            refuse(_OP, name, own, value, ValueError)
+    if isinstance(k, PreparedFilter):
+        refuse(_OP, "k", "taps (H, K) where circular", k, TypeError)
+
+
+def _circular(
+    u: Tensor,
+    k: Tensor,
+    pre: Tensor | None,
+    post: Tensor | None,
+    skip: Tensor | None,
+    right: int,
+    method: str | None,
+) -> Tensor:
+    """Fold the taps into one period, then let each side begin with the other's end."""
+    L = u.shape[-1]
+    if k.shape[1] > L:
+        # Lag j - right falls on (j - right) mod L: all are causal in the folded filter.
+        k = torch.nn.functional.pad(k, (-right % L, -(k.shape[1] - right) % L))
+        k, right = k.view(len(k), -1, L).sum(1), 0
+    left = k.shape[1] - 1 - right
+    if not right:
+        state = next_state(u, pre, None, left)
+        y: Tensor = fft_conv_op(u, k, pre, post, skip, state, 0, method)
+        return y
+
+    def widened(x: Tensor | None) -> Tensor | None:
+        if x is None:
+            return None
+        return torch.cat([x[..., L - left :], x, x[..., :right]], dim=-1)
+
+    wide = widened(u)
+    assert wide is not None
+    y = fft_conv_op(wide, k, widened(pre), None, skip, None, right, method)
+    y = y[..., left : left + L]
+    return y.contiguous() if post is None else y * post
 
 
 def next_state(u: Tensor, pre: Tensor | None, state: Tensor | None, n: int) -> Tensor:
-    """Return the last n gated inputs (B, H, n) of what came so far."""
-    L = u.shape[-1]
+    """Return the last n gated inputs (B, H, n) of what came so far.
+
+    In the dtype of the computation, whatever that of u.
+    """
+    L, work = u.shape[-1], compute_dtype(u.dtype)
     tail = slice(max(L - n, 0), L)
-    last = u[..., tail].clone() if pre is None else u[..., tail] * pre[..., tail]
+    last = u[..., tail].to(work, copy=True)
+    if pre is not None:
+        last *= pre[..., tail]
     if n <= L:
         return last
     if state is None:
         return torch.nn.functional.pad(last, (n - L, 0))
-    return torch.cat([state[..., L:], last], dim=-1)
+    return torch.cat([state[..., L:].to(work), last], dim=-1)
 
 
 def _check_filter(
@@ -157,7 +214,8 @@ def _check_filter(
     K = int(k.shape[1])
     check_companion(_OP, "k", k, (u.shape[1], K), "(H, K)", u)
     check_count(_OP, "right", right, 0, K - 1)
-    check_method(_OP, method)
+    if method is not None:
+        check_method(_OP, method, methods_for(u))
     return K
 
 
@@ -230,7 +288,7 @@ def _run_prepared(
             if t is not None and t.requires_grad:
                 wanted = "free of gradients with a prepared filter (pass taps instead)"
                 refuse(_OP, name, wanted, "requires_grad=True", ValueError)
-    if out is None or out.dtype != u.dtype:
+    if out is None:
         out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-    run_plan(k.plan, Source(u, pre, state), k.taps, post, out, k.spectrum)
+    run_prepared(k, u, pre, post, state, out)
     return out

@@ -13,7 +13,7 @@ from __future__ import annotations
 
 import math
 from bisect import bisect_left
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -95,10 +95,10 @@ class _Problem:
     itemsize: int
 
 
-def check_method(op: str, method: object) -> None:
+def check_method(op: str, method: object, methods: Sequence[str] = METHODS) -> None:
     """Refuse, as a ValueError, what is neither None nor the name of a method."""
-    if method is not None and method not in METHODS:
-        refuse(op, "method", "None or one of " + ", ".join(METHODS), method, ValueError)
+    if method is not None and method not in methods:
+        refuse(op, "method", "None or one of " + ", ".join(methods), method, ValueError)
 
 
 def fft_sizes(low: int, high: int) -> list[int]:

@@ -5,11 +5,13 @@ Axes: H channels, K taps, L positions.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import torch
 from torch import Tensor
 
+from genomeconv_kernels import backend
 from genomeconv_kernels.checks import (
     FLOATS,
     check_companion,
@@ -19,8 +21,11 @@ from genomeconv_kernels.checks import (
     refuse,
 )
 from genomeconv_kernels.fftconv import direct, overlap_save, partitioned
-from genomeconv_kernels.fftconv.plan import ConvPlan, check_method, plan_conv
-from genomeconv_kernels.fftconv.source import Source
+from genomeconv_kernels.fftconv.gpu import plan as gpu_plan
+from genomeconv_kernels.fftconv.gpu.operands import Input, Output, Spectrum
+from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
+from genomeconv_kernels.fftconv.plan import METHODS, ConvPlan, check_method, plan_conv
+from genomeconv_kernels.fftconv.source import Source, in_dtype
 
 _KEPT_BYTES = 64 << 20  # spectra beyond this are made anew, a few channels at a time
 
@@ -41,26 +46,28 @@ class PreparedFilter:
     history
         Whether a state may come with it.
     plan
-        How the convolution is carried out.
+        How the convolution is carried out, and on which path.
     taps
         (H, plan.taps), the skip added to the tap of lag 0.
     spectrum
-        Spectra of the taps, or None where they would take too much memory.
+        What is made of the taps ahead of time: their spectra (in Triton, whatever the
+        band wants), or None where they would take too much memory.
     """
 
     K: int
     length: int
     right: int
     history: bool
-    plan: ConvPlan
+    plan: ConvPlan | GpuPlan
     taps: Tensor
-    spectrum: Tensor | None
+    spectrum: Tensor | Spectrum | None
 
     @property
     def nbytes(self) -> int:
         """Bytes held."""
-        kept = 0 if self.spectrum is None else self.spectrum.nbytes
-        return self.taps.nbytes + kept
+        kept = self.spectrum
+        parts = () if kept is None else (kept,) if isinstance(kept, Tensor) else kept
+        return self.taps.nbytes + sum(part.nbytes for part in parts)
 
 
 def prepare_filter(
@@ -107,30 +114,93 @@ def prepare_filter(
     check_count(op, "length", length, 1)
     check_count(op, "batch", batch, 1)
     check_count(op, "right", right, 0, k.shape[1] - 1)
-    check_method(op, method)
+    check_method(op, method, methods_for(k))
     dtype = k.dtype if dtype is None else dtype
     if dtype not in FLOATS:
         refuse(op, "dtype", "a floating-point dtype", dtype, TypeError)
-    H, K = k.shape
-    plan = plan_conv(
-        batch, H, length, K, dtype,
-        right=right, history=history and not right, prepared=True, method=method,
-    )  # fmt: skip
+    history = history and not right
+    shape = (batch, k.shape[0], length)
+    k = k.to(compute_dtype(dtype))
     with torch.no_grad():
-        computed = compute_dtype(dtype)
-        taps = fold_taps(plan, k.to(computed), None if skip is None else skip)
-        taps = taps.clone() if taps.data_ptr() == k.data_ptr() else taps.contiguous()
-        points = H * plan.parts * plan.fft_size * taps.itemsize
-        keep = 0 < points <= _KEPT_BYTES
-        return PreparedFilter(
-            K=K,
-            length=length,
-            right=right,
-            history=history and not right,
-            plan=plan,
-            taps=taps,
-            spectrum=_spectrum(plan, taps) if keep else None,
-        )
+        made = _triton if backend.path(k) == "triton" else _torch
+        plan, taps, spectrum = made(k, shape, skip, right, history, method, dtype)
+    return PreparedFilter(
+        K=k.shape[1],
+        length=length,
+        right=right,
+        history=history,
+        plan=plan,
+        taps=taps,
+        spectrum=spectrum,
+    )
+
+
+_Made = tuple[ConvPlan | GpuPlan, Tensor, Tensor | Spectrum | None]
+
+
+def _torch(
+    k: Tensor,
+    shape: tuple[int, int, int],
+    skip: Tensor | None,
+    right: int,
+    history: bool,
+    method: str | None,
+    dtype: torch.dtype,
+) -> _Made:
+    plan = plan_conv(
+        *shape, k.shape[1], dtype,
+        right=right, history=history, prepared=True, method=method,
+    )  # fmt: skip
+    taps = fold_taps(plan, k, skip).clone().contiguous()
+    points = len(taps) * plan.parts * plan.fft_size * taps.itemsize
+    keep = 0 < points <= _KEPT_BYTES
+    return plan, taps, _spectrum(plan, taps) if keep else None
+
+
+def _triton(
+    k: Tensor,
+    shape: tuple[int, int, int],
+    skip: Tensor | None,
+    right: int,
+    history: bool,
+    method: str | None,
+    dtype: torch.dtype,
+) -> _Made:
+    from genomeconv_kernels.fftconv.gpu import run
+
+    B, H, L = shape
+    like = k.new_empty(0, dtype=dtype).expand(B, H, 0)
+    plan = run.plan_for(like, L, k.shape[1], right, history, method)
+    taps = run.cut_taps(plan, k, skip).clone()
+    return plan, taps, run.prepare(plan, taps)
+
+
+def methods_for(tensor: Tensor) -> Sequence[str]:
+    """Return the methods of the path that work on this tensor takes."""
+    return gpu_plan.METHODS if backend.path(tensor) == "triton" else METHODS
+
+
+def run_prepared(
+    k: PreparedFilter,
+    u: Tensor,
+    pre: Tensor | None,
+    post: Tensor | None,
+    state: Tensor | None,
+    out: Tensor,
+) -> None:
+    """Write y into out (B, H, L), of u's dtype."""
+    if isinstance(k.plan, GpuPlan):
+        from genomeconv_kernels.fftconv.gpu import run
+
+        assert k.spectrum is not None
+        run.convolve(k.plan, Input(u, pre, state), k.spectrum, Output(out, post))
+        return
+    assert not isinstance(k.spectrum, tuple)
+    x, a, b, s = in_dtype(k.taps.dtype, u, pre, post, state)
+    y = out if out.dtype == x.dtype else torch.empty_like(out, dtype=x.dtype)
+    run_plan(k.plan, Source(x, a, s), k.taps, b, y, k.spectrum)
+    if y is not out:
+        out.copy_(y)
 
 
 def fold_taps(plan: ConvPlan, k: Tensor, skip: Tensor | None) -> Tensor:

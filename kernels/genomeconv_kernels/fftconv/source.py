@@ -115,3 +115,8 @@ def _write(out: Tensor, post: Tensor | None, y: Tensor) -> None:
         out.copy_(y)
     else:
         torch.mul(y, post, out=out)
+
+
+def in_dtype(dtype: torch.dtype, *tensors: Tensor | None) -> list[Any]:
+    """Return tensors in one dtype, None for those that are not there."""
+    return [None if t is None else t.to(dtype) for t in tensors]

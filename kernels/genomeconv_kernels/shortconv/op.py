@@ -10,6 +10,7 @@ from typing import Any, Literal, overload
 import torch
 from torch import Tensor
 
+from genomeconv_kernels import backend
 from genomeconv_kernels.checks import (
     check_companion,
     check_out,
@@ -90,20 +91,40 @@ def short_conv(
     if out is not None:
         check_out(_OP, out, u, (w, bias, state), read=(u, state))
     work = compute_dtype(u.dtype)
-    x, k = u.to(work), w.to(work)
+    k = w.to(work)
     b, s = (None if t is None else t.to(work) for t in (bias, state))
     if torch.compiler.is_compiling() or (
         torch.is_grad_enabled()
-        and any(t is not None and t.requires_grad for t in (x, k, b, s))
+        and any(t is not None and t.requires_grad for t in (u, k, b, s))
     ):
-        y = _short_conv(x, k, b, s)
+        y = _short_conv(u, k, b, s)
+        if out is not None:
+            y = out.copy_(y)
     else:
-        y = out if out is not None and out.dtype == work else torch.empty_like(x)
-        cpu.convolve(x, k, b, s, y)
-    if out is not None and y is not out:
-        y = out.copy_(y)
-    y = y.to(u.dtype)
-    return (y, next_state(x, None, s, K - 1)) if return_state else y
+        y = _run(u, k, b, s, out)
+    return (y, next_state(u, None, s, K - 1)) if return_state else y
+
+
+def _run(
+    u: Tensor, w: Tensor, bias: Tensor | None, state: Tensor | None, out: Tensor | None
+) -> Tensor:
+    """Compute in the dtype of w; return y in that of u, in `out` where there is one."""
+    if backend.path(u) == "triton":
+        from genomeconv_kernels.shortconv import gpu
+
+        y = _empty(u) if out is None else out
+        gpu.convolve(u, w, bias, state, y)
+        return y
+    x = u.to(w.dtype)
+    y = out if out is not None and out.dtype == x.dtype else torch.empty_like(x)
+    cpu.convolve(x, w, bias, state, y)
+    if out is None or y is out:
+        return y.to(u.dtype)
+    return out.copy_(y)
+
+
+def _empty(u: Tensor) -> Tensor:
+    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
 
 
 def _check(u: Tensor, w: Any, bias: Tensor | None, state: Tensor | None) -> int:
@@ -125,14 +146,12 @@ def _check(u: Tensor, w: Any, bias: Tensor | None, state: Tensor | None) -> int:
 def _short_conv(
     u: Tensor, w: Tensor, bias: Tensor | None, state: Tensor | None
 ) -> Tensor:
-    out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
-    cpu.convolve(u, w, bias, state, out)
-    return out
+    return _run(u, w, bias, state, _empty(u))
 
 
 @_short_conv.register_fake
-def _(u, w, bias, state):  # type: ignore[no-untyped-def]
-    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
+def _(u, w, bias, state):
+    return _empty(u)
 
 
 @torch.library.custom_op("genomeconv::short_conv_backward", mutates_args=())
@@ -140,12 +159,63 @@ def _short_conv_backward(
     grad: Tensor, u: Tensor, w: Tensor, state: Tensor | None, needs: list[bool]
 ) -> list[Tensor]:
     """Gradients of u, w, bias, state; empty where not needed."""
-    du, dw, dbias, dstate = grads = _empty_grads(grad, u, w, state, needs)
+    grads = _empty_grads(u, w, state, needs)
+    if backend.path(u) == "triton":
+        _grads_triton(grad, u, w, state, needs, grads)
+    else:
+        _grads_torch(grad.to(w.dtype), u.to(w.dtype), w, state, needs, grads)
+    return grads
+
+
+def _empty_grads(
+    u: Tensor, w: Tensor, state: Tensor | None, needs: list[bool]
+) -> list[Tensor]:
+    """Return room for the gradients of u, w, bias, state, empty where not needed."""
+    like = (u, w, w[:, 0], u if state is None else state)
+    return [
+        torch.empty(t.shape if need else (0,), dtype=t.dtype, device=t.device)
+        for t, need in zip(like, needs, strict=True)
+    ]
+
+
+def _grads_triton(
+    grad: Tensor,
+    u: Tensor,
+    w: Tensor,
+    state: Tensor | None,
+    needs: list[bool],
+    grads: list[Tensor],
+) -> None:
+    from genomeconv_kernels.shortconv import gpu
+
+    du, dw, dbias, dstate = grads
+    if needs[0]:
+        gpu.input_grad(grad, w, du)
+    if needs[1] or needs[2]:
+        for out, total in zip(
+            (dw, dbias), gpu.weight_grad(grad, u, state, w.shape[1]), strict=True
+        ):
+            if out.numel():
+                out.copy_(total)
+    if needs[3]:
+        gpu.state_grad(grad, w, dstate)
+
+
+def _grads_torch(
+    grad: Tensor,
+    u: Tensor,
+    w: Tensor,
+    state: Tensor | None,
+    needs: list[bool],
+    grads: list[Tensor],
+) -> None:
     L, K = u.shape[-1], w.shape[-1]
+    du, dw, dbias, dstate = grads
     if needs[0]:  # the filter read backwards, over the gradient read backwards
-        torch.mul(grad, w[:, K - 1, None], out=du)
+        dx = grad * w[:, K - 1, None]
         for j in range(1, min(K, L)):
-            du[..., : L - j].addcmul_(grad[..., j:], w[:, K - 1 - j, None])
+            dx[..., : L - j].addcmul_(grad[..., j:], w[:, K - 1 - j, None])
+        du.copy_(dx)
     if needs[1]:
         for j in range(K):
             n = min(j, L)
@@ -162,22 +232,11 @@ def _short_conv_backward(
             n = min(j, L)
             past = dstate[..., K - 1 - j :][..., :n]
             past.addcmul_(grad[..., :n], w[:, K - 1 - j, None])
-    return grads
-
-
-def _empty_grads(
-    grad: Tensor, u: Tensor, w: Tensor, state: Tensor | None, needs: list[bool]
-) -> list[Tensor]:
-    shapes = (u.shape, w.shape, w.shape[:1], u.shape if state is None else state.shape)
-    return [
-        torch.empty(shape if need else (0,), dtype=grad.dtype, device=grad.device)
-        for shape, need in zip(shapes, needs, strict=True)
-    ]
 
 
 @_short_conv_backward.register_fake
-def _(grad, u, w, state, needs):  # type: ignore[no-untyped-def]
-    return _empty_grads(grad, u, w, state, needs)
+def _(grad, u, w, state, needs):
+    return _empty_grads(u, w, state, needs)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
