@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import shutil
 import time
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from contextlib import ExitStack
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,8 +18,9 @@ from typing import Any
 
 import torch
 
-from genomeconv.errors import CannotCreateError, DeviceError, UsageError
-from genomeconv.fasta import Genome, LetterPolicy, open_indexed, read_genome
+from genomeconv.device import device_errors, fit_tile, kernels, resolve_device
+from genomeconv.errors import CannotCreateError, UsageError
+from genomeconv.fasta import Genome, LetterCounts, open_indexed, read_genome
 from genomeconv.fill import Progress, fill
 from genomeconv.intervals import parse_region, read_bed
 from genomeconv.options import EmbedOptions
@@ -32,7 +33,7 @@ from genomeconv.store import (
     check_target,
     predicted_bytes,
 )
-from genomeconv.stream import TrunkStream
+from genomeconv.stream import TilePlan, TrunkStream
 from genomeconv.weights import LoadedModel, find_folder, load_model
 
 __all__ = [
@@ -42,7 +43,6 @@ __all__ = [
     "Progress",
     "describe_embedding",
     "plan_embedding",
-    "resolve_device",
     "run_embedding",
 ]
 
@@ -104,27 +104,6 @@ class EmbedPlan:
         }
 
 
-def resolve_device(name: str) -> torch.device:
-    """Return the device asked for; "auto" takes a GPU where there is one.
-
-    Raises
-    ------
-    DeviceError
-        The device is not there.
-    """
-    if name == "auto":
-        return torch.device("cuda" if torch.cuda.is_available() else "cpu")
-    kind, _, index = name.partition(":")
-    if kind == "cuda":
-        count = torch.cuda.device_count() if torch.cuda.is_available() else 0
-        if int(index or 0) >= count:
-            raise DeviceError(
-                f"--device {name}: this machine has {count or 'no'} CUDA "
-                f"device{'' if count == 1 else 's'}; use --device cpu or auto"
-            )
-    return torch.device(name)
-
-
 def describe_embedding(options: EmbedOptions, notify: Notify) -> dict[str, Any]:
     """Return what a run would take and make; nothing of it is left on disk."""
     _check_output(options)
@@ -143,27 +122,22 @@ def plan_embedding(
         stack.callback(torch.set_num_threads, torch.get_num_threads())
         torch.set_num_threads(options.threads)
     device = resolve_device(options.device)
+    path = stack.enter_context(kernels(options.kernels, device, notify))
     find_folder(options.model)  # an unknown name is said before a long read
     genome, rows = _input(options, notify, stack)
-    if genome.counts.iupac:
-        notify(
-            "info", f"{genome.counts.iupac:,} IUPAC codes of {options.fasta} read as N"
-        )
+    for text in _letter_notes(genome.counts, options):
+        notify("info", text)
     model = load_model(options.model)
     for note in model.notes:
         notify("info", f"model {model.name}: {note}")
     layer = _layer(options, model)
-    engine = TrunkStream(
-        model.model.trunk.to(device),
-        layer=layer,
-        precision=PRECISIONS[options.precision],
-    )
+    engine = _engine(options, model, layer, device, notify)
     sides = {"both": (False, True), "forward": (False,), "reverse": (True,)}
     passes = tuple(
         Pass(engine, genome, rows, reverse=side, chunk=options.chunk)
         for side in sides[options.strand]
     )
-    output = output_plan(options, genome, rows, model, engine, device)
+    output = output_plan(options, genome, rows, model, engine, device, path)
     return EmbedPlan(
         options=options,
         genome=genome,
@@ -196,13 +170,15 @@ def run_embedding(
                 plan.output,
                 overwrite=options.overwrite,
                 compress=options.compress,
+                break_lock=options.break_lock,
                 warn=lambda text: notify("warning", text),
             )
         )
         resumed = _count_resumed(writer, plan.rows.n_rows, notify)
         progress.start(plan.work, f"embedding {options.fasta}")
         stack.callback(progress.finish)
-        fill(plan.passes, writer, progress)
+        with device_errors(plan.device):
+            fill(plan.passes, writer, progress)
         plan.genome.check_unchanged()
         writer.finish()
     return EmbedSummary(
@@ -244,6 +220,34 @@ def _count_resumed(writer: OutputWriter, rows: int, notify: Notify) -> int:
     return done + half
 
 
+def _letter_notes(counts: LetterCounts, options: EmbedOptions) -> Iterator[str]:
+    """Say which letters were not read as they are."""
+    if counts.iupac:
+        yield f"{counts.iupac:,} IUPAC codes of {options.fasta} read as N"
+    if counts.masked:
+        yield f"{counts.masked:,} lower-case bases of {options.fasta} read as N"
+    if counts.gaps:
+        done = "read as N" if options.gaps == "n" else "removed, positions too"
+        yield f"{counts.gaps:,} gaps of {options.fasta} {done}"
+
+
+def _engine(
+    options: EmbedOptions,
+    model: LoadedModel,
+    layer: int | None,
+    device: torch.device,
+    notify: Notify,
+) -> TrunkStream:
+    """Lay the model out on the device, with a tile that fits its memory."""
+    trunk = model.model.trunk.to(device)
+
+    def make(plan: TilePlan) -> TrunkStream:
+        precision = PRECISIONS[options.precision]
+        return TrunkStream(trunk, layer=layer, precision=precision, plan=plan)
+
+    return fit_tile(trunk.config, layer, device, make, notify)
+
+
 def _layer(options: EmbedOptions, model: LoadedModel) -> int | None:
     """Return the block to stop behind; None: the final norm."""
     depth = model.model.config.layers
@@ -268,12 +272,12 @@ def _input(
     if not options.regions and options.bed is None:
         folder = options.destination.resolve().parent
         genome = stack.enter_context(
-            read_genome(
-                options.fasta, folder, LetterPolicy(empty=options.empty), warn=warn
-            )
+            read_genome(options.fasta, folder, options.policy, warn=warn)
         )
         return genome, plan_records(genome.records, options.row_bases)
-    indexed = stack.enter_context(open_indexed(options.fasta, warn=warn))
+    indexed = stack.enter_context(
+        open_indexed(options.fasta, options.policy, warn=warn)
+    )
     lengths = indexed.lengths
     if options.bed is not None:
         intervals = read_bed(options.bed, lengths, options.fasta)

@@ -24,7 +24,10 @@ def packing_of(head: bytes) -> Packing:
 
 
 def gunzip(
-    read: Callable[[int], bytes], label: str, block_bytes: int
+    read: Callable[[int], bytes],
+    label: str,
+    block_bytes: int,
+    truncated: Callable[[str], None] | None = None,
 ) -> Iterator[bytes]:
     """Yield the content of all members of gzip data in pieces of bounded size.
 
@@ -39,6 +42,8 @@ def gunzip(
         Name of the input, for messages.
     block_bytes : int
         The most bytes a piece has, however well the data are compressed.
+    truncated : callable, optional
+        As of `no_end_block`.
 
     Raises
     ------
@@ -77,10 +82,33 @@ def gunzip(
         data, padding = _next_member(data, read)
         at += padding
     if packing == "bgzip" and unpacked:
+        no_end_block(label, at, truncated)
+
+
+def no_end_block(label: str, at: int, truncated: Callable[[str], None] | None) -> None:
+    """Tell of bgzip data that end without their end-of-file block.
+
+    Parameters
+    ----------
+    label : str
+        Name of the input, for messages.
+    at : int
+        Where the block should begin, bytes.
+    truncated : callable, optional
+        Gets a sentence; without it that is an error.
+
+    Raises
+    ------
+    DataError
+        Nobody wants the sentence.
+    """
+    what = f"{label}: the bgzip end-of-file block is missing at byte {at:,}"
+    if truncated is None:
         raise DataError(
-            f"{label}: the bgzip end-of-file block is missing at byte {at:,}; the "
-            "file is truncated: copy or download it again"
+            f"{what}; the file is truncated: copy or download it again, or embed what "
+            "is there with --allow-truncated"
         )
+    truncated(f"{what}; the file may be truncated, what is there is read")
 
 
 def _next_member(data: bytes, read: Callable[[int], bytes]) -> tuple[bytes, int]:

@@ -80,6 +80,9 @@ class Input:
         What to read; ``-`` is standard input.
     block_bytes : int
         The most bytes a block of plain or unpacked content has.
+    truncated : callable, optional
+        Gets a sentence where bgzip data lack their end-of-file block; without it that
+        is an error.
 
     Attributes
     ----------
@@ -98,13 +101,17 @@ class Input:
         It may not be read.
     """
 
-    def __init__(self, path: Path | str, block_bytes: int = BLOCK_BYTES) -> None:
+    def __init__(
+        self,
+        path: Path | str,
+        block_bytes: int = BLOCK_BYTES,
+        truncated: Callable[[str], None] | None = None,
+    ) -> None:
         self.path = None if str(path) == "-" else Path(path)
         self.label = "standard input" if self.path is None else str(path)
         self.block_bytes = block_bytes
-        self._file: BinaryIO = (
-            sys.stdin.buffer if self.path is None else open_binary(self.path)
-        )
+        self.truncated = truncated
+        self._file = _standard_input() if self.path is None else open_binary(self.path)
         self.identity = _identity(self._file)
         self._head = self._read(HEADER_BYTES)
         self.packing: Packing = packing_of(self._head)
@@ -141,10 +148,10 @@ class Input:
         """
         if self.packing == "plain":
             return self._plain()
-        return gathered(
-            gunzip(self._after_head(), self.label, self.block_bytes),
-            self.block_bytes // 2,
+        pieces = gunzip(
+            self._after_head(), self.label, self.block_bytes, self.truncated
         )
+        return gathered(pieces, self.block_bytes // 2)
 
     def _plain(self) -> Iterator[bytes]:
         read = self._after_head()
@@ -167,6 +174,12 @@ class Input:
             raise StorageError(
                 f"{self.label}: reading failed: {error.strerror}"
             ) from error
+
+
+def _standard_input() -> BinaryIO:
+    if sys.stdin is None:
+        raise InputMissingError("standard input is closed; give a file")
+    return sys.stdin.buffer
 
 
 def _identity(file: BinaryIO) -> Identity | None:

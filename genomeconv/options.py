@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Literal
 
 from genomeconv.errors import UsageError
+from genomeconv.fasta import ReadPolicy
 from genomeconv.weights import DEFAULT_MODEL
 
 _SUFFIXES = (".gz", ".bgz", ".bgzf"), (".fa", ".fasta", ".fna", ".ffn")
@@ -32,6 +33,18 @@ class EmbedOptions:
     """Only these, 1-based inclusive ("chr1:1,000-2,000"); empty: everything."""
     empty: Literal["error", "skip"] = "error"
     """What to do with records that have no bases."""
+    gaps: Literal["error", "n", "remove"] = "error"
+    """How '-' and '.' are read: refused, as N, or not at all."""
+    soft_mask: Literal["keep", "n"] = "keep"
+    """How lower-case letters are read: as the bases they are, or as N."""
+    duplicates: Literal["error", "number"] = "error"
+    """What to do with a name used before: refuse it, or put _2, _3 ... behind it."""
+    names: Literal["strict", "replace"] = "strict"
+    """What to do with bytes of names that are not UTF-8: refuse them, or U+FFFD."""
+    max_length: int | None = None
+    """The most bases a record may have; None: any number."""
+    allow_truncated: bool = False
+    """Read bgzip files without their end-of-file block."""
     layer: Literal["last"] | int = "last"
     """Block whose residual is taken; "last": behind the final norm."""
     strand: Literal["forward", "reverse", "both"] = "forward"
@@ -44,12 +57,16 @@ class EmbedOptions:
     """"auto", "cpu", "cuda" or "cuda:0"."""
     threads: int | None = None
     """Threads of the CPU; None: as many as the machine lends."""
+    kernels: Literal["auto", "triton", "torch"] = "auto"
+    """Which convolutions run on a GPU: Triton's where they can, or one by force."""
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the operands of matrix products."""
     compress: Literal["none", "zstd", "gzip"] = "none"
     """How the finished file is packed."""
     overwrite: bool = False
     """Replace an output that exists, discard an unfinished one that differs."""
+    break_lock: bool = False
+    """Take over a lock that cannot be checked from here: the run it is of is over."""
     command: str = ""
     """Command line, for the record."""
 
@@ -60,15 +77,29 @@ class EmbedOptions:
             raise UsageError(f"--bin must be at least 1, got {self.bin}")
         if self.chunk < 1:
             raise UsageError(f"--chunk must be at least 1, got {self.chunk}")
-        if self.empty == "skip" and (self.regions or self.bed):
-            raise UsageError(
-                "--empty skip is for whole files; regions say which records they want"
-            )
+        if self.max_length is not None and self.max_length < 1:
+            raise UsageError(f"--max-length must be at least 1, got {self.max_length}")
+        for option in self.policy.whole_files_only:
+            if self.regions or self.bed:
+                raise UsageError(f"{option} is for whole files, not for regions")
         if self.fasta == "-" and (self.regions or self.bed):
             raise UsageError(
                 "regions need a file that can be read at any place: save standard "
                 "input to a file first"
             )
+
+    @property
+    def policy(self) -> ReadPolicy:
+        """How the FASTA is to be read."""
+        return ReadPolicy(
+            empty=self.empty,
+            gaps=self.gaps,
+            soft_mask=self.soft_mask,
+            duplicates=self.duplicates,
+            names=self.names,
+            max_length=self.max_length,
+            allow_truncated=self.allow_truncated,
+        )
 
     @property
     def row_bases(self) -> int | None:

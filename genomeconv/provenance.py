@@ -4,12 +4,16 @@ from __future__ import annotations
 
 import hashlib
 import platform
+from dataclasses import asdict
+from importlib.metadata import version
+from importlib.util import find_spec
 from typing import Any
 
 import numpy as np
 import torch
 
 from genomeconv._version import __version__
+from genomeconv.device import device_name
 from genomeconv.fasta import Genome
 from genomeconv.options import EmbedOptions
 from genomeconv.rows import RowPlan
@@ -25,6 +29,7 @@ def output_plan(
     model: LoadedModel,
     engine: TrunkStream,
     device: torch.device,
+    kernels: str,
 ) -> OutputPlan:
     """Say what the file will hold, and what decides whether it may be continued."""
     records = genome.records
@@ -32,10 +37,13 @@ def output_plan(
         "rows": options.rows,
         "bin": options.bin if options.rows == "bin" else None,
         "regions": _digest(rows),
+        "gaps": options.gaps,
+        "soft_mask": options.soft_mask,
         "layer": options.layer,
         "precision": options.precision,
         "model": model.sha256,
         "device": device_name(device),
+        "kernels": kernels,
         "threads": torch.get_num_threads(),
         "torch": torch.__version__,
         "cpu": torch.backends.cpu.get_cpu_capability(),
@@ -51,15 +59,18 @@ def output_plan(
             "chunk": options.chunk,
             "dtype": options.dtype,
             "compress": options.compress,
+            **asdict(options.policy),
             **{k: numbers[k] for k in ("rows", "bin", "layer", "precision", "threads")},
         },
         "model": model.name,
         "model_sha256": model.sha256,
         "device": device_name(device),
+        "kernels": kernels,
         "software": {
             "genomeconv": __version__,
             "python": platform.python_version(),
             "torch": torch.__version__,
+            **_gpu_software(device),
             "numpy": np.__version__,
             "platform": platform.platform(),
             "cpu_capability": torch.backends.cpu.get_cpu_capability(),
@@ -68,6 +79,8 @@ def output_plan(
             "n": genome.counts.n,
             "iupac_read_as_n": genome.counts.iupac,
             "u_read_as_t": genome.counts.u,
+            "lower_case_read_as_n": genome.counts.masked,
+            "gaps": genome.counts.gaps,
         },
         "engine": {
             "tile": engine.plan.tile,
@@ -103,8 +116,11 @@ def _digest(rows: RowPlan) -> str | None:
     return hashlib.sha256(text + repr(rows.labels).encode()).hexdigest()
 
 
-def device_name(device: torch.device) -> str:
-    """Return the device's kind and, for a GPU, its model."""
-    if device.type == "cuda":
-        return f"cuda ({torch.cuda.get_device_name(device)})"
-    return str(device)
+def _gpu_software(device: torch.device) -> dict[str, Any]:
+    """Return the versions that matter on a GPU."""
+    if device.type != "cuda":
+        return {}
+    return {
+        "triton": version("triton") if find_spec("triton") else None,
+        "cuda": torch.version.cuda or torch.version.hip,
+    }

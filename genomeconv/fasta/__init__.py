@@ -6,7 +6,8 @@ from typing import Protocol
 
 from genomeconv.alphabet import Codes
 from genomeconv.fasta.indexed import IndexedGenome, open_indexed
-from genomeconv.fasta.letters import LetterCounts, LetterPolicy
+from genomeconv.fasta.letters import LetterCounts
+from genomeconv.fasta.policy import ReadPolicy
 from genomeconv.fasta.records import RecordTable
 from genomeconv.fasta.spool import SpooledGenome, read_genome, read_records
 
@@ -30,7 +31,7 @@ __all__ = [
     "Genome",
     "IndexedGenome",
     "LetterCounts",
-    "LetterPolicy",
+    "ReadPolicy",
     "RecordTable",
     "SpooledGenome",
     "open_indexed",

@@ -43,6 +43,12 @@ class Entry(NamedTuple):
         full, rest = divmod(base, self.line_bases)
         return self.offset + full * self.line_bytes + rest
 
+    def on_one_line(self) -> Entry:
+        """Return the entry without a word on line ends, where it has none inside."""
+        if self.length > self.line_bases:
+            return self
+        return Entry(self.length, self.offset, self.length, self.length + 1)
+
     @property
     def end(self) -> int:
         """Offset behind the last base."""
@@ -107,11 +113,14 @@ def _is_header(text: bytes, name: str, entry: Entry) -> bool:
     end = text.find(b"\n")
     whole = end == len(text) - 1 or (end < 0 and not entry.length)
     named = text[1:].split(None, 1)[:1] == [name.encode()]
-    return text.startswith(b">") and whole and named
+    one_line = b"\r" not in text.rstrip(b"\r\n")
+    return text.startswith(b">") and whole and named and one_line
 
 
 def _verify_lines(name: str, entry: Entry, content: RandomBytes) -> None:
     length, _, width, step = entry
+    if not 0 <= step - width <= max(map(len, _LINE_ENDS)):
+        raise IndexMismatchError(f"the lines of record {shown(name)} differ")
     if length <= width:
         return
     last = (length - 1) // width * width if width else 0  # first base of the last line
@@ -136,7 +145,8 @@ def build(pieces: Iterable[bytes], label: str, warn: Warn) -> Index:
     Raises
     ------
     DataError
-        Names are not usable, or a record has lines of different lengths.
+        Names are not usable, a CR ends a header among lines that end with LF, or a
+        record has lines of different lengths.
     """
     headers = Headers(label, warn)
     index: Index = {}
@@ -159,6 +169,8 @@ def build(pieces: Iterable[bytes], label: str, warn: Warn) -> Index:
             head, ended, body = record.partition(b"\n")
             if headers.names:
                 index[headers.names[-1]] = lines.entry()
+            if b"\r" in head.removesuffix(b"\r"):
+                raise _cut_header(label, line + 1)
             headers.add([head], line + 1, ())
             start = place + len(b"\n>") + len(head) + len(ended)
             lines = _Lines(headers.names[-1], start, label)
@@ -230,6 +242,14 @@ class _Lines:
             return Entry(self._column, self._offset, self._column, self._column + 1)
         length = self._full * self._width + (self._short or 0) + self._column
         return Entry(length, self._offset, self._width, self._width + len(self._end))
+
+
+def _cut_header(label: str, line: int) -> DataError:
+    """Return the error for a header that goes on for readers that know LF only."""
+    return DataError(
+        f"{label}:{line}: a CR inside a header line; regions need every line to end "
+        "with LF or CRLF: run 'mac2unix' on the file or embed whole records"
+    )
 
 
 def uneven(label: str, name: str) -> DataError:

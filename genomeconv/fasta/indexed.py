@@ -16,6 +16,7 @@ from genomeconv.errors import DataError, UsageError
 from genomeconv.fasta import faidx, letters
 from genomeconv.fasta.blocks import Warn
 from genomeconv.fasta.handle import open_handle
+from genomeconv.fasta.policy import ReadPolicy
 from genomeconv.fasta.randomly import BgzipBytes, PlainBytes, RandomBytes
 from genomeconv.fasta.recognise import HEAD_BYTES, other_format
 from genomeconv.fasta.records import RecordTable
@@ -44,12 +45,19 @@ class IndexedGenome:
         What tells the chosen sequences from any others, ready for JSON.
     """
 
-    def __init__(self, source: Input, index: faidx.Index, content: RandomBytes) -> None:
+    def __init__(
+        self,
+        source: Input,
+        policy: ReadPolicy,
+        index: faidx.Index,
+        content: RandomBytes,
+    ) -> None:
         assert source.path is not None
         self.lengths = {name: entry.length for name, entry in index.items()}
         self.counts = letters.LetterCounts()
         self._path, self._identity = source.path, source.identity
         self._slice_bases = _SLICE_BASES[source.packing]
+        self._policy, self._reading = policy, letters.Reading(policy)
         self._index, self._content = index, content
         self._handle: pyfaidx.Faidx | None = None
         self._owner = 0
@@ -81,7 +89,8 @@ class IndexedGenome:
         Raises
         ------
         DataError
-            A record has a refused letter, or lines that its index does not fit.
+            A record has a refused letter, lines that its index does not fit, or more
+            bases than the policy allows.
         """
         chosen = list(dict.fromkeys(names))
         self.counts = letters.LetterCounts()
@@ -130,13 +139,14 @@ class IndexedGenome:
     def _measure(self, name: str) -> tuple[str, int]:
         """Read a whole record past pyfaidx; return md5 and called bases."""
         entry = self._index[name]
+        self._judge_long(name, entry.length)
         md5, unknown = hashlib.md5(usedforsecurity=False), 0
         for start in range(0, entry.length, BLOCK_BYTES):
             stop = min(start + BLOCK_BYTES, entry.length)
             raw = self._content.read(entry.at(start), entry.at(stop - 1) + 1)
             body = self._without_line_ends(raw, name, entry, start)
             upper = body.translate(letters.UPPER)
-            codes = upper.translate(letters.CODES)
+            codes = body.translate(self._reading.codes)
             if (bad := codes.find(letters.BAD)) >= 0:
                 raise DataError(
                     f"{self._path}: record {shown(name)}, base {start + bad + 1:,}, "
@@ -144,8 +154,16 @@ class IndexedGenome:
                 )
             md5.update(upper)
             unknown += codes.count(letters.UNKNOWN)
-            self.counts += letters.count(upper, codes)
+            self.counts += self._reading.count(body, upper, codes)
         return md5.hexdigest(), entry.length - unknown
+
+    def _judge_long(self, name: str, length: int) -> None:
+        most = self._policy.max_length
+        if most is not None and length > most:
+            raise DataError(
+                f"{self._path}: record {shown(name)} has {length:,} bases, more than "
+                f"{most:,}; raise --max-length if that is right"
+            )
 
     def _without_line_ends(
         self, raw: bytes, name: str, entry: faidx.Entry, start: int
@@ -166,7 +184,7 @@ class IndexedGenome:
     def _fetch(self, record: int, start: int, stop: int) -> Codes:
         try:
             text = self._faidx().fetch(str(record), start + 1, stop)
-            codes = text.encode("ascii").translate(letters.CODES)
+            codes = text.encode("ascii").translate(self._reading.codes)
         except (ValueError, OSError, zlib.error, pyfaidx.FetchError):
             codes = b""
         if len(codes) != stop - start or letters.BAD_BYTE in codes:
@@ -182,32 +200,42 @@ class IndexedGenome:
         """Return this process's own handle: a fork must not share offsets."""
         if self._handle is None or self._owner != os.getpid():
             self.check_unchanged()
-            entries = [self._index[name] for name in self.records.names]
+            # pyfaidx believes what an index says of the end of an only line.
+            entries = [self._index[name].on_one_line() for name in self.records.names]
             self._handle = open_handle(self._path, entries, self._content)
             self._owner = os.getpid()
         return self._handle
 
 
-def open_indexed(path: Path | str, *, warn: Warn) -> IndexedGenome:
+def open_indexed(
+    path: Path | str, policy: ReadPolicy | None = None, *, warn: Warn
+) -> IndexedGenome:
     """Open a FASTA file for regions, with a verified index, made where there is none.
 
     Parameters
     ----------
     path : path
         Plain or bgzip; it has to be a file, not a pipe.
+    policy : ReadPolicy, optional
+        What to do with what is doubtful.
     warn : callable
         Gets a sentence where an index was wrong, or could not be put beside the file.
 
     Raises
     ------
     UsageError
-        The input is a stream.
+        The input is a stream, or the policy is for whole files only.
     DataError
         It is gzip but not bgzip, not FASTA, or has lines no index can describe.
     InputMissingError, PermissionDeniedError
         It cannot be opened.
     """
-    with Input(path) as source:
+    policy = policy or ReadPolicy()
+    for option in policy.whole_files_only:
+        raise UsageError(f"{option} is for whole files, not for regions")
+    truncated = warn if policy.allow_truncated else None
+    told_once = truncated and (lambda text: None)  # BgzipBytes tells it
+    with Input(path, BLOCK_BYTES, told_once) as source:
         if source.path is None or source.identity is None:
             raise UsageError(
                 f"{source.label}: regions need a seekable file; save it to a file first"
@@ -217,11 +245,15 @@ def open_indexed(path: Path | str, *, warn: Warn) -> IndexedGenome:
                 f"{source.label}: regions need bgzip, this is plain gzip; run "
                 f"'gunzip' and 'bgzip' on it or embed whole records"
             )
-        packed = source.packing == "bgzip"
-        content: RandomBytes = (BgzipBytes if packed else PlainBytes)(source.path)
+        content: RandomBytes
+        if source.packing == "bgzip":
+            content = BgzipBytes(source.path, truncated)
+        else:
+            content = PlainBytes(source.path)
         try:
             _look_at(content.read(0, min(HEAD_BYTES, content.size)), source.label)
-            return IndexedGenome(source, _index(source, content, warn), content)
+            index = _index(source, content, warn)
+            return IndexedGenome(source, policy, index, content)
         except BaseException:
             content.close()
             raise

@@ -1,8 +1,9 @@
 """What the letters of a FASTA file mean, and which of them are refused.
 
 Case is folded. A, C, G, T are bases; N and the other IUPAC codes of DNA are N, an
-unknown base; U is T. Everything else is refused: a wrong letter read as something
-makes every coordinate or number after it wrong.
+unknown base; U is T. Everything else is refused, for a wrong letter read as something
+makes every coordinate or number after it wrong. A policy can have gaps and lower-case
+letters read otherwise.
 """
 
 from __future__ import annotations
@@ -10,11 +11,13 @@ from __future__ import annotations
 import re
 import string
 from dataclasses import dataclass
-from typing import Literal
+from functools import cached_property
 
 from genomeconv import alphabet
+from genomeconv.fasta.policy import ReadPolicy
 
 IUPAC = b"RYKMSWBDHV"
+GAPS = b"-."
 BAD = 0xFF
 BAD_BYTE = bytes([BAD])
 _SAMPLE_LETTERS = 10_000
@@ -44,25 +47,8 @@ UNKNOWN = bytes([alphabet.N])
 _ALPHABET = string.ascii_letters.encode()
 _RESIDUES = frozenset(b"EFILPQX")
 _PLAUSIBLE = b"ACGTUN" + IUPAC
+_CALLED_LOWER = b"acgtu"
 TRAILING_BLANKS = re.compile(rb"[ \t]+(?=\n|\Z)")
-REFUSED = re.compile(rb"(?i)[^%b \t\n]|[ \t]+(?=[^ \t\n])" % _PLAUSIBLE)
-
-
-@dataclass(frozen=True, kw_only=True)
-class LetterPolicy:
-    """Choices a user has about records that are legal but doubtful.
-
-    Attributes
-    ----------
-    empty : "error" or "skip"
-        What becomes of a record without a single base.
-    """
-
-    empty: Literal["error", "skip"] = "error"
-
-    def __post_init__(self) -> None:
-        if self.empty not in ("error", "skip"):
-            raise ValueError(f"empty must be 'error' or 'skip', not {self.empty!r}")
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -77,28 +63,81 @@ class LetterCounts:
         Other IUPAC codes, read as N.
     u : int
         Letters U, read as T.
+    masked : int
+        Lower-case letters of bases, read as N.
+    gaps : int
+        Gaps read as N, or removed.
     """
 
     n: int = 0
     iupac: int = 0
     u: int = 0
+    masked: int = 0
+    gaps: int = 0
 
     def __add__(self, other: LetterCounts) -> LetterCounts:
         return LetterCounts(
-            n=self.n + other.n, iupac=self.iupac + other.iupac, u=self.u + other.u
+            n=self.n + other.n,
+            iupac=self.iupac + other.iupac,
+            u=self.u + other.u,
+            masked=self.masked + other.masked,
+            gaps=self.gaps + other.gaps,
         )
 
 
-def count(upper: bytes, codes: bytes) -> LetterCounts:
-    """Count the letters read as something else in upper-case letters and their codes.
+class Reading:
+    """How letters are read under one policy.
 
-    Cheap where there are none, which is the usual case.
+    Attributes
+    ----------
+    codes : bytes
+        Table of 256 bytes: the code of every letter, `BAD` for the refused ones.
+    dropped : bytes
+        Letters that are passed over.
     """
-    unknown = codes.count(UNKNOWN)
-    n = upper.count(b"N") if unknown else 0
-    return LetterCounts(
-        n=n, iupac=unknown - n, u=upper.count(b"U") if b"U" in upper else 0
-    )
+
+    def __init__(self, policy: ReadPolicy) -> None:
+        self._counts_gaps = policy.gaps != "error"
+        self._counts_masked = policy.soft_mask == "n"
+        self._unknown_gaps = policy.gaps == "n"
+        self.dropped = GAPS if policy.gaps == "remove" else b""
+        codes = bytearray(CODES)
+        for letter in GAPS if self._unknown_gaps else b"":
+            codes[letter] = alphabet.N
+        for letter in _CALLED_LOWER if self._counts_masked else b"":
+            codes[letter] = alphabet.N
+        self.codes = bytes(codes)
+
+    @cached_property
+    def refused(self) -> re.Pattern[bytes]:
+        """Pattern of the first byte in lines of a record that has to be refused."""
+        fine = _PLAUSIBLE + (re.escape(GAPS) if self._counts_gaps else b"")
+        return re.compile(rb"(?i)[^%b \t\n]|[ \t]+(?=[^ \t\n])" % fine)
+
+    def count(self, body: bytes, upper: bytes, codes: bytes) -> LetterCounts:
+        """Count the letters of lines that are read as something else.
+
+        Cheap where there are none, which is the usual case.
+
+        Parameters
+        ----------
+        body : bytes
+            The lines as they are in the file.
+        upper, codes : bytes
+            The same letters in upper case, and their codes.
+        """
+        unknown = codes.count(UNKNOWN)
+        n = upper.count(b"N") if unknown else 0
+        gaps = sum(map(body.count, GAPS)) if self._counts_gaps else 0
+        masked = sum(map(body.count, _CALLED_LOWER)) if self._counts_masked else 0
+        u = upper.count(b"U") if b"U" in upper else 0
+        return LetterCounts(
+            n=n,
+            iupac=unknown - n - masked - (gaps if self._unknown_gaps else 0),
+            u=u - body.count(b"u") if u and self._counts_masked else u,
+            masked=masked,
+            gaps=gaps,
+        )
 
 
 def complaint(body: bytes, at: int) -> str:
@@ -127,7 +166,10 @@ def complaint(body: bytes, at: int) -> str:
 def _advice(letter: int) -> str:
     match chr(letter):
         case "-" | "." as gap:
-            return f"a gap {gap!r}; remove the gaps of an alignment first"
+            return (
+                f"a gap {gap!r}; remove the gaps of an alignment first, or embed with "
+                "--gaps n or --gaps remove"
+            )
         case "*":
             return "'*', a stop or padding sign; remove it first"
         case ">":

@@ -3,17 +3,19 @@
 from __future__ import annotations
 
 import os
-import struct
 import zlib
 from bisect import bisect_right
+from collections.abc import Callable
 from pathlib import Path
 from typing import Protocol
 
 from genomeconv.errors import DataError, StorageError
+from genomeconv.gunzip import no_end_block
 from genomeconv.inputs import open_binary
 
 _HEADER_BYTES = 18
 _SIZE_BYTES = 4
+_SMALLEST_BLOCK = _HEADER_BYTES + 2 * _SIZE_BYTES  # crc32 and size end a block
 
 
 class RandomBytes(Protocol):
@@ -71,6 +73,13 @@ class BgzipBytes:
     The table of blocks is read from the file itself, which takes one small read a
     block, so that no ``.gzi`` beside it has to be believed.
 
+    Parameters
+    ----------
+    path : Path
+    truncated : callable, optional
+        Gets a sentence where the end-of-file block is missing; without it that is an
+        error.
+
     Attributes
     ----------
     size : int
@@ -79,9 +88,12 @@ class BgzipBytes:
         Where each block begins in the file, and in the content.
     """
 
-    def __init__(self, path: Path) -> None:
+    def __init__(
+        self, path: Path, truncated: Callable[[str], None] | None = None
+    ) -> None:
         self._path = path
         self._file = PlainBytes(path)
+        self._truncated = truncated
         self.packed_starts, self.starts = [0], [0]
         self._held: tuple[int, bytes] = (-1, b"")
         try:
@@ -97,17 +109,16 @@ class BgzipBytes:
         while header:
             content, header = self._add_block(header)
         if content:
-            raise DataError(
-                f"{self._path}: the bgzip end-of-file block is missing at byte "
-                f"{self._file.size:,}; the file is truncated: copy or download it again"
-            )
+            no_end_block(str(self._path), self._file.size, self._truncated)
 
     def _add_block(self, header: bytes) -> tuple[int, bytes]:
         """Append the block with this header; return its content size, next header."""
         at = self.packed_starts[-1]
-        if header[:4] != b"\x1f\x8b\x08\x04" or header[12:14] != b"BC":
+        end = at
+        if header[:4] == b"\x1f\x8b\x08\x04" and header[12:14] == b"BC":
+            end += int.from_bytes(header[16:], "little") + 1
+        if end - at < _SMALLEST_BLOCK:
             raise DataError(f"{self._path}: no bgzip block at byte {at:,}; damaged?")
-        end = at + struct.unpack("<H", header[16:18])[0] + 1
         if end > self._file.size:
             raise DataError(
                 f"{self._path}: the bgzip block at byte {at:,} is cut off; the file is "

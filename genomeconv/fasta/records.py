@@ -25,7 +25,8 @@ class RecordTable:
         Bases.
     md5 : list of str
         Of the letters as they are in the file but in upper case and without line
-        ends, as the M5 of SAM and refget have it. IUPAC codes and U are kept.
+        ends, as the M5 of SAM and refget have it. IUPAC codes, U and gaps read as N
+        are kept; gaps that were removed are not there.
     called : (R,) int64
         How many of the bases are A, C, G or T (or U).
     """

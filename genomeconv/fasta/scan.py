@@ -18,6 +18,7 @@ from genomeconv.errors import DataError
 from genomeconv.fasta import letters
 from genomeconv.fasta.blocks import Block, Warn, text_blocks
 from genomeconv.fasta.headers import Headers
+from genomeconv.fasta.policy import ReadPolicy
 from genomeconv.fasta.recognise import HEAD_BYTES, UTF8_MARK, other_format
 from genomeconv.fasta.records import RecordTable
 from genomeconv.inputs import Input, shown
@@ -35,8 +36,8 @@ class Scanner:
     ----------
     source : Input
         What to read, not yet begun.
-    policy : LetterPolicy
-        What to do with doubtful records.
+    policy : ReadPolicy
+        What to do with what is doubtful.
     warn : callable
         Gets one sentence for each oddity that was put right.
     sink : callable or None
@@ -47,7 +48,7 @@ class Scanner:
     def __init__(
         self,
         source: Input,
-        policy: letters.LetterPolicy,
+        policy: ReadPolicy,
         warn: Warn,
         sink: Sink | None = None,
     ) -> None:
@@ -57,7 +58,8 @@ class Scanner:
         self._policy = policy
         self._warn = warn
         self._sink = sink or (lambda codes: None)
-        self._headers = Headers(source.label, warn)
+        self._headers = Headers(source.label, warn, policy)
+        self._reading = letters.Reading(policy)
         self._lengths = array("q")
         self._unknown = array("q")
         self._md5: list[str] = []  # of all records but the open one, the last
@@ -99,24 +101,27 @@ class Scanner:
             self._headers.add([head for head, _, _ in parts], first, steps)
         uppers, codes = self._judged(block, bodies)
         self._measure(uppers, codes)
-        self._sink(codes)
         closed = len(self._headers.names) - 1
-        self._judge_empty(max(0, closed - len(records)), closed)
+        first = max(0, closed - len(records))
+        self._judge_long(first)
+        self._sink(codes)
+        self._judge_empty(first, closed)
 
     def _judged(self, block: Block, bodies: list[bytes]) -> tuple[list[bytes], bytes]:
         """Return the upper-case letters of each body and the codes of all of them."""
-        uppers = [body.translate(letters.UPPER, b"\n") for body in bodies]
+        dropped = b"\n" + self._reading.dropped
+        clean = bodies
+        uppers = [body.translate(letters.UPPER, dropped) for body in clean]
         joined = b"".join(uppers)
         if b" " in joined or b"\t" in joined:
-            uppers = [
-                letters.TRAILING_BLANKS.sub(b"", body).translate(letters.UPPER, b"\n")
-                for body in bodies
-            ]
+            clean = [letters.TRAILING_BLANKS.sub(b"", body) for body in bodies]
+            uppers = [body.translate(letters.UPPER, dropped) for body in clean]
             joined = b"".join(uppers)
-        codes = joined.translate(letters.CODES)
+        whole = b"".join(clean)
+        codes = whole.translate(self._reading.codes, dropped)
         if letters.BAD_BYTE in codes:
             self._refuse_letter(block, bodies)
-        self.counts += letters.count(joined, codes)
+        self.counts += self._reading.count(whole, joined, codes)
         return uppers, codes
 
     def _measure(self, uppers: list[bytes], codes: bytes) -> None:
@@ -135,6 +140,17 @@ class Scanner:
         self._open = _md5(new[-1])
         self._lengths.extend([len(piece) for piece in new])
         self._unknown.extend(unknown[1:])
+
+    def _judge_long(self, first: int) -> None:
+        most = self._policy.max_length
+        if most is None or max(self._lengths[first:], default=0) <= most:
+            return
+        record = next(i for i, n in enumerate(self._lengths[first:], first) if n > most)
+        raise DataError(
+            f"{self._label}:{self._headers.lines[record]}: record "
+            f"{shown(self._headers.names[record])} has more than {most:,} bases; "
+            "raise --max-length if that is right"
+        )
 
     def _judge_empty(self, first: int, stop: int) -> None:
         if self._policy.empty == "skip" or 0 not in self._lengths[first:stop]:
@@ -163,7 +179,7 @@ class Scanner:
         end, bad = 0, None
         for i, piece in enumerate(block.records()):
             end += len(piece) + 2 * (i > 0)
-            if bad := letters.REFUSED.search(bodies[i]):
+            if bad := self._reading.refused.search(bodies[i]):
                 break
         assert bad is not None
         line, column = block.place(end - len(bodies[i]) + bad.start())

@@ -18,7 +18,8 @@ from genomeconv.errors import (
     StorageError,
 )
 from genomeconv.fasta.blocks import Warn
-from genomeconv.fasta.letters import LetterCounts, LetterPolicy
+from genomeconv.fasta.letters import LetterCounts
+from genomeconv.fasta.policy import ReadPolicy
 from genomeconv.fasta.records import RecordTable
 from genomeconv.fasta.scan import Scanner
 from genomeconv.inputs import BLOCK_BYTES, Identity, Input
@@ -175,7 +176,7 @@ def check_unchanged(path: Path | None, identity: Identity | None) -> None:
 def read_genome(
     path: Path | str,
     spool_dir: Path,
-    policy: LetterPolicy | None = None,
+    policy: ReadPolicy | None = None,
     *,
     warn: Warn,
     block_bytes: int = BLOCK_BYTES,
@@ -188,8 +189,8 @@ def read_genome(
         The file: plain, gzip or bgzip; ``-`` is standard input.
     spool_dir : path
         Folder for the temporary file: 1 byte a base.
-    policy : LetterPolicy, optional
-        What to do with doubtful records.
+    policy : ReadPolicy, optional
+        What to do with what is doubtful.
     warn : callable
         Gets one sentence for each oddity that was put right.
     block_bytes : int
@@ -204,11 +205,12 @@ def read_genome(
     CannotCreateError, StorageError
         The temporary file cannot be made, or the disk is full.
     """
-    with Input(path, block_bytes) as source:
+    policy = policy or ReadPolicy()
+    with Input(path, block_bytes, warn if policy.allow_truncated else None) as source:
         known = source.identity if source.packing == "plain" else None
         spool = Spool(spool_dir, known.size if known else None)
         try:
-            scanner = Scanner(source, policy or LetterPolicy(), warn, spool.write)
+            scanner = Scanner(source, policy, warn, spool.write)
             records = scanner.run()
             genome = SpooledGenome(records, scanner.counts, spool, source)
             genome.check_unchanged()
@@ -219,11 +221,12 @@ def read_genome(
 
 
 def read_records(
-    path: Path | str, policy: LetterPolicy | None = None, *, warn: Warn
+    path: Path | str, policy: ReadPolicy | None = None, *, warn: Warn
 ) -> tuple[RecordTable, LetterCounts]:
     """Judge and measure a FASTA file as `read_genome` does, keeping no bases."""
-    with Input(path) as source:
-        scanner = Scanner(source, policy or LetterPolicy(), warn)
+    policy = policy or ReadPolicy()
+    with Input(path, BLOCK_BYTES, warn if policy.allow_truncated else None) as source:
+        scanner = Scanner(source, policy, warn)
         records = scanner.run()
         check_unchanged(source.path, source.identity)
     return records, scanner.counts

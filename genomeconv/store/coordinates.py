@@ -2,26 +2,30 @@
 
 from __future__ import annotations
 
-import zlib
-from collections.abc import Sequence
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
 from genomeconv.store import encode, schema
+from genomeconv.store.checksums import coordinate_crc, label_crc
 from genomeconv.store.plan import OutputPlan, RowSlice, check_text, labels
 
 
-def write_obs(file: Any, plan: OutputPlan, crc: Any) -> tuple[NDArray[np.int64], bool]:
+def write_obs(
+    file: Any, plan: OutputPlan, crc: Mapping[str, Any], check: Callable[[], None]
+) -> tuple[NDArray[np.int64], bool]:
     """Write all of obs but n_bases, which is allocated only.
 
     Parameters
     ----------
     file : h5py.File
     plan : OutputPlan
-    crc : h5py.Dataset
-        Takes the checksums of the coordinates, one a block.
+    crc : mapping to h5py.Dataset
+        Its "coordinates" and "labels" take the checksums of these, one a block.
+    check : callable
+        Called between slices; raises where the disk has failed.
 
     Returns
     -------
@@ -45,7 +49,8 @@ def write_obs(file: Any, plan: OutputPlan, crc: Any) -> tuple[NDArray[np.int64],
     sign = schema.STRANDS.index("." if plan.strand == "both" else plan.strand)
     unique = _UniqueLabels(plan)
     survey = _Survey(len(names))
-    blocks = _CoordinateChecksums(crc, plan.block_rows)
+    coordinates = _Checksums(crc["coordinates"], plan.block_rows, coordinate_crc)
+    texts = _Checksums(crc["labels"], plan.block_rows, label_crc)
     for a, part in plan.slices():
         span = slice(a, a + len(part.start))
         numbers = (
@@ -54,13 +59,19 @@ def write_obs(file: Any, plan: OutputPlan, crc: Any) -> tuple[NDArray[np.int64],
             np.ascontiguousarray(part.end, "<i8"),
         )
         codes[span], start[span], end[span] = numbers
-        strand[span] = np.full(len(part.start), sign, np.int8)
-        index[span] = np.array(unique(a, part), dtype=object)
+        signs = np.full(len(part.start), sign, np.int8)
+        strand[span] = signs
+        written = [_encoded(unique(a, part))]
+        index[span] = written[0]
         if name is not None:
-            name[span] = np.array(_checked(a, part.name or ()), dtype=object)
+            written.append(_encoded(_checked(a, part.name or ())))
+            name[span] = written[1]
         survey.add(a, part)
-        blocks.add(*numbers)
-    blocks.close()
+        coordinates.add(*numbers)
+        texts.add(signs, *written)
+        check()
+    coordinates.close()
+    texts.close()
     return survey.ranges, survey.ordered
 
 
@@ -70,46 +81,41 @@ def _checked(first: int, texts: Sequence[str]) -> list[str]:
     return list(texts)
 
 
-class _CoordinateChecksums:
-    """crc32 of the coordinates of every block: codes, starts and ends in this order."""
+def _encoded(texts: Sequence[str]) -> NDArray[Any]:
+    return np.array([text.encode() for text in texts], dtype=object)
 
-    def __init__(self, column: Any, block_rows: int) -> None:
-        self._column = column
+
+class _Checksums:
+    """crc32 of some columns of every block, whatever slices these come in."""
+
+    def __init__(self, to: Any, block_rows: int, crc: Callable[..., int]) -> None:
+        self._to = to
         self._rows = block_rows
+        self._crc = crc
         self._pending: list[NDArray[Any]] = []
         self._block = 0
 
-    def add(self, *numbers: NDArray[Any]) -> None:
+    def add(self, *columns: NDArray[Any]) -> None:
         if self._pending:
-            pairs = zip(self._pending, numbers, strict=True)
-            numbers = tuple(map(np.concatenate, pairs))
-        whole = len(numbers[0]) // self._rows * self._rows
-        self._write(whole, numbers)
-        self._pending = [column[whole:] for column in numbers]
+            pairs = zip(self._pending, columns, strict=True)
+            columns = tuple(map(np.concatenate, pairs))
+        whole = len(columns[0]) // self._rows * self._rows
+        self._write(whole, columns)
+        self._pending = [column[whole:] for column in columns]
 
     def close(self) -> None:
         if self._pending and len(self._pending[0]):
             self._write(len(self._pending[0]), tuple(self._pending))
 
-    def _write(self, stop: int, numbers: tuple[NDArray[Any], ...]) -> None:
+    def _write(self, stop: int, columns: tuple[NDArray[Any], ...]) -> None:
         found = [
-            coordinate_crc(
-                *(column[a : min(a + self._rows, stop)] for column in numbers)
-            )
+            self._crc(*(column[a : min(a + self._rows, stop)] for column in columns))
             for a in range(0, stop, self._rows)
         ]
         if found:
             span = slice(self._block, self._block + len(found))
-            self._column[span] = np.array(found, "<u4")
+            self._to[span] = np.array(found, "<u4")
             self._block += len(found)
-
-
-def coordinate_crc(*columns: NDArray[Any]) -> int:
-    """crc32 of the stored bytes of codes, start and end, one after the other."""
-    crc = 0
-    for column in columns:
-        crc = zlib.crc32(np.ascontiguousarray(column).data, crc)
-    return crc
 
 
 class _Survey:

@@ -18,7 +18,7 @@ REMEDY = "make room or mend the disk, then run the same command to continue"
 
 
 @contextlib.contextmanager
-def storage_errors(path: Path, doing: str, *, hdf5: bool = False) -> Iterator[None]:
+def storage_errors(path: Path, doing: str) -> Iterator[None]:
     """Turn failures of the system or of HDF5 into one line that names `path`.
 
     Parameters
@@ -27,9 +27,6 @@ def storage_errors(path: Path, doing: str, *, hdf5: bool = False) -> Iterator[No
         The file in work.
     doing : str
         What is being done, as in "writing".
-    hdf5 : bool
-        Whether an HDF5 handle is open for writing: after a failed write HDF5 may
-        crash the process at exit, so the error is marked `poisoned`.
 
     Raises
     ------
@@ -46,9 +43,9 @@ def storage_errors(path: Path, doing: str, *, hdf5: bool = False) -> Iterator[No
             "folder with -o, or change the permissions"
         ) from error
     except (OSError, RuntimeError) as error:
-        failure = StorageError(f"{path}: {doing} failed: {reason(error)}; {REMEDY}")
-        failure.poisoned = hdf5
-        raise failure from error
+        raise StorageError(
+            f"{path}: {doing} failed: {reason(error)}; {REMEDY}"
+        ) from error
 
 
 def reason(error: Exception) -> str:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import importlib
 import importlib.util
 import os
-import zlib
 from pathlib import Path
 from typing import Any
 
@@ -15,13 +14,13 @@ import numpy as np
 from genomeconv.errors import StorageError, UsageError
 from genomeconv.store import schema
 from genomeconv.store.blocks import BlockTable
-from genomeconv.store.coordinates import coordinate_crc
+from genomeconv.store.checksums import damage
 from genomeconv.store.disk import remove, storage_errors, write_at
+from genomeconv.store.hdf5_file import DiskFile, create_hdf5
 from genomeconv.store.journal import Journal
 from genomeconv.store.layout import Places
 
 COMPRESSIONS = ("none", "gzip", "zstd")
-CHECKED = ("row_start", "row_stop", "X", "n_bases", "coordinates")
 
 
 def check_compression(method: str) -> None:
@@ -78,20 +77,18 @@ def pack(source: Path, target: Path, method: str) -> None:
         The disk is full or fails.
     """
     remove(target)
-    with storage_errors(target, "compressing", hdf5=True):
+    with storage_errors(target, "compressing"):
         with (
             h5py.File(source, "r", locking=False) as old,
-            h5py.File(target, "x", locking=False) as new,
+            create_hdf5(target) as (new, disk),
         ):
-            _copy(old, new, method)
-        with target.open("rb") as file:
-            os.fsync(file.fileno())
+            _copy(old, new, method, disk)
         with h5py.File(target, "r", locking=False) as new:
-            if (bad := damaged_block(new)) is not None:
-                raise OSError(f"rows {bad[0]} to {bad[1]} read back differently")
+            if (bad := next(damage(new), None)) is not None:
+                raise OSError(f"rows {bad.start} to {bad.stop} read back differently")
 
 
-def _copy(old: Any, new: Any, method: str) -> None:
+def _copy(old: Any, new: Any, method: str, disk: DiskFile) -> None:
     for key, attribute in old.attrs.items():
         new.attrs[key] = attribute
     for name in old:
@@ -111,6 +108,7 @@ def _copy(old: Any, new: Any, method: str) -> None:
         packed.attrs[key] = attribute
     for a in range(0, x.shape[0], x.chunks[0]):
         packed[a : a + x.chunks[0]] = x[a : a + x.chunks[0]]
+        disk.check()
 
 
 def _filter(method: str) -> dict[str, Any]:
@@ -119,19 +117,3 @@ def _filter(method: str) -> dict[str, Any]:
         return {"compression": "gzip", "compression_opts": 1}
     plugin: Any = importlib.import_module("hdf5plugin")
     return dict(plugin.Zstd(clevel=3))
-
-
-def damaged_block(file: Any) -> tuple[int, int] | None:
-    """Find the first block of rows that differs from its checksums."""
-    table = file[schema.CHECKSUMS]
-    wanted = zip(*(table[key][:].tolist() for key in CHECKED), strict=True)
-    coordinates = [file[f"obs/{name}"] for name in ("sequence/codes", "start", "end")]
-    for a, b, crc_x, crc_n, crc_c in wanted:
-        found = (
-            zlib.crc32(file["X"][a:b].data),
-            zlib.crc32(file[schema.N_BASES][a:b].data),
-            coordinate_crc(*(column[a:b] for column in coordinates)),
-        )
-        if found != (crc_x, crc_n, crc_c):
-            return a, b
-    return None

@@ -20,7 +20,9 @@ from numpy.typing import NDArray
 
 from genomeconv._version import __version__
 from genomeconv.store import encode, schema
+from genomeconv.store.checksums import header_crc
 from genomeconv.store.coordinates import write_obs
+from genomeconv.store.hdf5_file import create_hdf5
 from genomeconv.store.plan import OutputPlan
 
 
@@ -46,7 +48,7 @@ class Places:
 def create(path: Path, plan: OutputPlan) -> None:
     """Write a new file at `path`: all of format version 1, X and n_bases still zero."""
     rows, columns = plan.shape
-    with h5py.File(path, "x", locking=False) as file:
+    with create_hdf5(path) as (file, disk):
         encode.mark(file, "anndata", "0.1.0")
         dtype = schema.DTYPES[plan.dtype].str
         encode.empty_matrix(file, "X", (rows, columns), dtype, plan.block_rows)
@@ -58,10 +60,12 @@ def create(path: Path, plan: OutputPlan) -> None:
         uns = encode.group(file["uns"], schema.TOOL)
         _write_provenance(uns, plan)
         crc = _write_checksum_table(uns, plan)
-        ranges, ordered = write_obs(file, plan, crc)
+        ranges, ordered = write_obs(file, plan, crc, disk.check)
         _write_sequences(uns, plan, ranges)
         order = schema.COORDINATE_ORDER if ordered else schema.INPUT_ORDER
         encode.value(uns, "row_order", order)
+        header = np.array(list(header_crc(file).values()), "<u4")
+        encode.array(crc, "header", header)
 
 
 def locate(path: Path, plan: OutputPlan) -> Places:
@@ -132,15 +136,15 @@ def _now() -> str:
 
 
 def _write_checksum_table(uns: Any, plan: OutputPlan) -> Any:
-    """Table of blocks; returns its column for the coordinates."""
+    """Table of blocks; returns it."""
     starts = np.arange(0, plan.rows.n_rows, plan.block_rows, dtype=np.int64)
     table = encode.group(uns, "checksums")
     encode.array(table, "row_start", starts)
     stops = np.minimum(starts + plan.block_rows, plan.rows.n_rows)
     encode.array(table, "row_stop", stops)
-    encode.empty_array(table, "X", len(starts), "<u4")
-    encode.empty_array(table, "n_bases", len(starts), "<u4")
-    return encode.empty_array(table, "coordinates", len(starts), "<u4")
+    for part in schema.PARTS:
+        encode.empty_array(table, part, len(starts), "<u4")
+    return table
 
 
 def _write_sequences(uns: Any, plan: OutputPlan, ranges: NDArray[np.int64]) -> None:

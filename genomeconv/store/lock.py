@@ -38,8 +38,13 @@ class Lock:
         self._text = ""
         self._pid = 0
 
-    def acquire(self) -> None:
+    def acquire(self, *, break_lock: bool = False) -> None:
         """Take the lock, from a holder that died on this machine too.
+
+        Parameters
+        ----------
+        break_lock : bool
+            Take it also from a holder that cannot be checked from here.
 
         Raises
         ------
@@ -55,7 +60,7 @@ class Lock:
             holder = _read(self.path)
             if holder is None:
                 continue
-            if not _is_dead(holder):
+            if not (_is_dead(holder) or (break_lock and _is_elsewhere(holder))):
                 raise LockedError(self._refusal(holder))
             self._take_away(holder)
         raise LockedError(f"{self.output} is contended by other runs: try again later")
@@ -87,8 +92,8 @@ class Lock:
         holder = _parse(text)
         if holder is None:
             return (
-                f"{self.output} is locked by an unknown process: if no run is writing "
-                f"it, remove {self.path}"
+                f"{self.output} is locked by an unknown process, says {self.path}: if "
+                "no run is writing it, add --break-lock"
             )
         who = f"{holder['host']}:{holder['pid']}"
         if holder.get("job"):
@@ -97,7 +102,7 @@ class Lock:
             return f"{self.output} is being written by {who}: wait for it, or stop it"
         return (
             f"{self.output} is locked by {who}, on another machine: wait for that run, "
-            f"or, if it is over, remove {self.path}"
+            "or, if it is over, add --break-lock"
         )
 
 
@@ -177,6 +182,12 @@ def _is_dead(text: str) -> bool:
         pass  # alive, under another user, who may be hidden from /proc
     started = _start(pid)
     return bool(started) and started != holder.get("start")
+
+
+def _is_elsewhere(text: str) -> bool:
+    """Whether nobody can tell from here if the holder is alive."""
+    holder = _parse(text)
+    return holder is None or holder["host"] != socket.gethostname()
 
 
 def _start(pid: int) -> str:

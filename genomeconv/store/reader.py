@@ -17,7 +17,7 @@ from numpy.typing import NDArray
 
 from genomeconv.errors import DataError
 from genomeconv.store import schema
-from genomeconv.store.finalise import damaged_block
+from genomeconv.store.checksums import damage, damage_text
 from genomeconv.store.opening import (
     check_output,
     compression,
@@ -173,15 +173,12 @@ class Reader:
         Raises
         ------
         DataError
-            A block is not what was written.
+            Names the first rows that are not what was written.
         """
         with self._readable():
-            bad = damaged_block(self._file)
-        if bad is not None:
-            raise DataError(
-                f"{self.path}: rows {bad[0]} to {bad[1]} are damaged: make the file "
-                "again, or take it from a copy"
-            )
+            found = next(damage(self._file), None)
+        if found is not None:
+            raise DataError(damage_text(self.path, [found]))
 
     def close(self) -> None:
         """Close the file."""

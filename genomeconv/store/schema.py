@@ -18,6 +18,18 @@ SEQUENCES: Final = f"{UNS}/sequences"
 CHECKSUMS: Final = f"{UNS}/checksums"
 N_BASES: Final = "obs/n_bases"
 INDEX: Final = "_index"
+LABELS: Final = (INDEX, "name")
+ROWS: Final = frozenset(
+    {
+        "X",
+        *(f"obs/{name}" for name in ("n_bases", "start", "end", *LABELS)),
+        "obs/sequence/codes",
+        "obs/strand/codes",
+    }
+)
+"""What has an entry a row; all of it is under the checksums of blocks."""
+PARTS: Final = ("X", "n_bases", "coordinates", "labels")
+"""Parts of a block, each with its own checksum."""
 
 UNFINISHED: Final = b"unfinished"
 COMPLETE: Final = b"complete"

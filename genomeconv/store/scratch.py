@@ -42,6 +42,7 @@ class RowScratch:
                 disk.reserve(fd, rows * columns * 4)
             finally:
                 os.close(fd)
+            disk.sync_folder(path.parent)
         starts = np.arange(0, rows, plan.block_rows, dtype=np.int64)
         part = Part(starts * columns * 4, columns * 4)
         self.table = BlockTable(

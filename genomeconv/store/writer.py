@@ -19,6 +19,7 @@ from genomeconv.errors import (
     LockedError,
 )
 from genomeconv.store import disk, layout, schema
+from genomeconv.store.beside import beside, clear_finished, discard, sweep
 from genomeconv.store.blocks import BlockTable, Part
 from genomeconv.store.finalise import check_compression, complete, pack
 from genomeconv.store.finite import stored
@@ -44,9 +45,12 @@ def check_target(
     PermissionDeniedError
         Its folder is not writable.
     """
+    path = Path(path)
     check_compression(compress)
-    disk.check_folder(Path(path))
-    disk.check_absent(Path(path), overwrite)
+    disk.check_folder(path)
+    if os.path.lexists(path) and not overwrite:
+        sweep(path)
+    disk.check_absent(path, overwrite)
 
 
 class OutputWriter:
@@ -74,11 +78,11 @@ class OutputWriter:
         self.scratch: RowScratch | None = None
         self.resumed = False
         self._compress = compress
-        self._partial = _beside(path, "partial")
-        self._packed = _beside(path, "packed")
-        self._journal_path = _beside(path, "journal")
-        self._scratch_path = _beside(path, "scratch")
-        self._lock = Lock(_beside(path, "lock"), path)
+        self._partial = beside(path, "partial")
+        self._packed = beside(path, "packed")
+        self._journal_path = beside(path, "journal")
+        self._scratch_path = beside(path, "scratch")
+        self._lock = Lock(beside(path, "lock"), path)
         self._journal: Journal | None = None
         self._table: BlockTable | None = None
         self._places: layout.Places | None = None
@@ -91,6 +95,7 @@ class OutputWriter:
         *,
         overwrite: bool = False,
         compress: str = "none",
+        break_lock: bool = False,
         warn: Warn = warnings.warn,
     ) -> OutputWriter:
         """Begin an output, or continue the unfinished one of the same fingerprint.
@@ -105,6 +110,8 @@ class OutputWriter:
             unfinished one of another fingerprint.
         compress : str
             "none", "gzip" or "zstd", done when all rows are there.
+        break_lock : bool
+            Take the lock also from a run on another machine.
         warn : callable
             Takes one line when a damaged unfinished file has to be started over.
 
@@ -116,7 +123,7 @@ class OutputWriter:
         path = Path(path)
         disk.check_folder(path)
         writer = cls(path, plan, compress)
-        writer._lock.acquire()
+        writer._lock.acquire(break_lock=break_lock)
         try:
             writer._prepare(overwrite, warn)
         except BaseException:
@@ -198,7 +205,7 @@ class OutputWriter:
             self._journal.note_finished(whole)
             os.replace(whole, self.path)  # noqa: PTH105 - fault injection
             disk.sync_folder(self.path.parent)
-        self._discard()
+        discard(self.path)
         self.close()
 
     def close(self) -> None:
@@ -211,7 +218,7 @@ class OutputWriter:
         if self._lock.held():
             if journal is not None and not journal.entries:
                 with contextlib.suppress(GenomeconvError):
-                    self._discard()
+                    discard(self.path)
             self._lock.release()
 
     def __enter__(self) -> OutputWriter:
@@ -226,12 +233,7 @@ class OutputWriter:
         self.close()
 
     def _prepare(self, overwrite: bool, warn: Warn) -> None:
-        if os.path.lexists(self.path):
-            journal = Journal.load(self._journal_path)
-            if journal is not None and journal.has_finished(self.path):
-                self._discard()  # the run was killed before it could
-            if journal is not None:
-                journal.close()
+        clear_finished(self.path)
         disk.check_absent(self.path, overwrite)
         disk.remove(self._packed)
         self._check_space()
@@ -306,16 +308,16 @@ class OutputWriter:
 
     def _start(self) -> None:
         """Make a new unfinished file; the journal comes last and makes it count."""
-        self._discard()
+        discard(self.path)
         try:
             self._create()
         except BaseException:
             with contextlib.suppress(GenomeconvError):
-                self._discard()
+                discard(self.path)
             raise
 
     def _create(self) -> None:
-        with disk.storage_errors(self._partial, "creating", hdf5=True):
+        with disk.storage_errors(self._partial, "creating"):
             layout.create(self._partial, self.plan)
         with disk.storage_errors(self._partial, "creating"):
             fd = os.open(self._partial, os.O_RDWR)
@@ -328,22 +330,7 @@ class OutputWriter:
             self._places = layout.locate(self._partial, self.plan)
         self._journal = Journal.create(self._journal_path, self.plan.identity)
 
-    def _discard(self) -> None:
-        """Remove what lies beside the output; the journal last, for it tells of it."""
-        with disk.storage_errors(self.path, "cleaning up"):
-            for path in (
-                self._scratch_path,
-                self._packed,
-                self._partial,
-                self._journal_path,
-            ):
-                disk.remove(path)
-
     def _open_table(self) -> BlockTable:
         if self._table is None:
             raise ValueError(f"{self.path}: the writer is closed")
         return self._table
-
-
-def _beside(path: Path, suffix: str) -> Path:
-    return path.with_name(f"{path.name}.{suffix}")

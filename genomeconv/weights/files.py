@@ -6,6 +6,7 @@ import contextlib
 import errno
 import os
 import shutil
+import socket
 import stat
 from collections.abc import Iterator, Mapping
 from pathlib import Path
@@ -73,8 +74,10 @@ def write_folder(folder: Path, parts: Mapping[str, bytes]) -> None:
         If the system refuses or fails.
     """
     check_free(folder)
-    partial = folder.with_name(f".{folder.name}.{os.getpid()}.partial")
+    host = socket.gethostname()
+    partial = folder.with_name(f".{folder.name}.{host}.{os.getpid()}.partial")
     try:
+        _clear_leftovers(folder, host)
         partial.mkdir()
         try:
             for name, data in parts.items():
@@ -91,6 +94,20 @@ def write_folder(folder: Path, parts: Mapping[str, bytes]) -> None:
         _sync(folder.parent)
     except OSError as error:
         raise _cannot_write(folder, error) from None
+
+
+def _clear_leftovers(folder: Path, host: str) -> None:
+    """Remove what processes of this machine that were killed left of the folder."""
+    start, end = f".{folder.name}.{host}.", ".partial"
+    for path in folder.parent.iterdir():
+        number = path.name.removeprefix(start).removesuffix(end)
+        if f"{start}{number}{end}" == path.name and number.isdecimal():
+            try:
+                os.kill(int(number), 0)
+            except ProcessLookupError:
+                shutil.rmtree(path, ignore_errors=True)
+            except (PermissionError, OverflowError):
+                continue  # alive, under another user; or no number of ours
 
 
 def _cannot_write(folder: Path, error: OSError) -> Exception:

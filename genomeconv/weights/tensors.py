@@ -72,7 +72,7 @@ def read_header(file: BinaryIO, size: int, where: str) -> dict[str, Entry]:
             "are read"
         )
     header = _parse(file.read(length), where)
-    header.pop("__metadata__", None)
+    _check_metadata(header.pop("__metadata__", {}), where)
     base = 8 + length
     entries = {
         name: _entry(name, values, base, where) for name, values in header.items()
@@ -99,6 +99,12 @@ def _parse(text: bytes, where: str) -> dict[str, Any]:
     return header
 
 
+def _check_metadata(values: Any, where: str) -> None:
+    texts = isinstance(values, dict) and all(type(v) is str for v in values.values())
+    if not texts:
+        raise _damaged(where, "the metadata are not texts by name")
+
+
 def _unique(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
     out = dict(pairs)
     if len(out) < len(pairs):
@@ -112,7 +118,7 @@ def _entry(name: str, values: Any, base: int, where: str) -> Entry:
             "dtype": str(dtype),
             "shape": list(shape),
             "data_offsets": [int(start), int(stop)],
-        } if len(values) == 3:
+        } if len(values) == 3 and type(start) is type(stop) is int:
             pass
         case _:
             raise _damaged(where, f"the entry of {name!r} is not that of a tensor")
