@@ -16,6 +16,10 @@ __all__ = ["__version__", "open"]
 def open(path: str | Path) -> Reader:
     """Open an output for reading: rows by number or by region.
 
+    For files you trust: HDF5 is not safe against files that are damaged or made to
+    harm. `genomeconv verify FILE` and `genomeconv info FILE` read in a process of
+    their own; verify first what comes from elsewhere.
+
     Parameters
     ----------
     path : path

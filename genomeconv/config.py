@@ -8,33 +8,17 @@ from __future__ import annotations
 
 import dataclasses
 import math
-import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
-from typing import Any, ClassVar, Literal, cast, get_args, get_origin, get_type_hints
+from typing import Any, ClassVar, Literal, get_args
 
 from genomeconv.errors import ModelError
+from genomeconv.fields import checked_keys, require, shown_value
 
 PARAMETER_CAP = 2_000_000_000
 """Largest number of parameters a configuration may ask for."""
 TAPS_CAP = 1 << 24
 """Longest filter, in taps: four times the longest published DNA model."""
-_SHOWN = 60
-"""Letters of a faulty value that a message repeats."""
-
-
-def _require(ok: bool, field: str, wanted: str, got: object) -> None:
-    if not ok:
-        raise ModelError(f"config: {field} must be {wanted}, got {_shown(got)}")
-
-
-def _shown(value: object) -> str:
-    """Write a value that a stranger's file gave, briefly."""
-    try:
-        text = repr(value)
-    except ValueError:  # a whole number too long to be written
-        text = "a huge number"
-    return text if len(text) <= _SHOWN else f"{text[:_SHOWN]}…"
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -68,18 +52,18 @@ class ImplicitFilter:
 
     def __post_init__(self) -> None:
         _check_taps(self)
-        _require(
+        require(
             self.emb_dim % 2 == 1 and 3 <= self.emb_dim <= 65,
             "filter.emb_dim",
             "odd, 3 to 65",
             self.emb_dim,
         )
-        _require(1 <= self.width <= 4096, "filter.width", "1 to 4096", self.width)
-        _require(
+        require(1 <= self.width <= 4096, "filter.width", "1 to 4096", self.width)
+        require(
             0 <= self.l_max <= TAPS_CAP, "filter.l_max", f"0 to {TAPS_CAP}", self.l_max
         )
         longest = max(self.taps - self.right, self.right)
-        _require(
+        require(
             self.l_max == 0 or self.l_max >= longest,
             "filter.l_max",
             f"0 or at least the {longest} taps of one side",
@@ -87,10 +71,10 @@ class ImplicitFilter:
         )
         for name in ("frequency", "fast_decay", "slow_decay"):
             value = getattr(self, name)
-            _require(
+            require(
                 math.isfinite(value) and value > 0, f"filter.{name}", "positive", value
             )
-        _require(math.isfinite(self.shift), "filter.shift", "finite", self.shift)
+        require(math.isfinite(self.shift), "filter.shift", "finite", self.shift)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -110,13 +94,13 @@ class SGConvFilter:
 
     def __post_init__(self) -> None:
         _check_taps(self)
-        _require(
+        require(
             1 <= self.scale_taps <= TAPS_CAP,
             "filter.scale_taps",
             "at least 1",
             self.scale_taps,
         )
-        _require(0 < self.decay <= 1, "filter.decay", "in (0, 1]", self.decay)
+        require(0 < self.decay <= 1, "filter.decay", "in (0, 1]", self.decay)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -136,8 +120,8 @@ class SquashFilter:
 
     def __post_init__(self) -> None:
         _check_taps(self)
-        _require(self.squash >= 0, "filter.squash", "not negative", self.squash)
-        _require(0 <= self.dropout < 1, "filter.dropout", "in [0, 1)", self.dropout)
+        require(self.squash >= 0, "filter.squash", "not negative", self.squash)
+        require(0 <= self.dropout < 1, "filter.dropout", "in [0, 1)", self.dropout)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -155,7 +139,7 @@ class ModalFilter:
 
     def __post_init__(self) -> None:
         _check_taps(self)
-        _require(1 <= self.modes <= 1024, "filter.modes", "1 to 1024", self.modes)
+        require(1 <= self.modes <= 1024, "filter.modes", "1 to 1024", self.modes)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -174,7 +158,7 @@ class ExplicitFilter:
 
     def __post_init__(self) -> None:
         _check_taps(self)
-        _require(self.decay >= 0, "filter.decay", "not negative", self.decay)
+        require(self.decay >= 0, "filter.decay", "not negative", self.decay)
 
 
 FilterConfig = (
@@ -184,10 +168,10 @@ _FAMILIES: dict[str, type[FilterConfig]] = {c.family: c for c in get_args(Filter
 
 
 def _check_taps(config: FilterConfig) -> None:
-    _require(
+    require(
         1 <= config.taps <= TAPS_CAP, "filter.taps", f"1 to {TAPS_CAP}", config.taps
     )
-    _require(
+    require(
         0 <= config.right < config.taps,
         "filter.right",
         "at least 0 and below filter.taps",
@@ -197,7 +181,7 @@ def _check_taps(config: FilterConfig) -> None:
 
 @dataclass(frozen=True, kw_only=True)
 class ModelConfig:
-    """A trunk of gated convolution blocks and its next-base head."""
+    """A trunk of gated convolution blocks and its heads."""
 
     width: int
     """Channels of the residual stream (d)."""
@@ -220,35 +204,45 @@ class ModelConfig:
     """Epsilon of the layer norms."""
     head: Literal["tied", "free", "none"] = "tied"
     """Next-base head: weights of the embedding, its own weights, or none."""
+    outputs: tuple[str, ...] = ()
+    """Names of the per-base outputs, a logit each; empty: the model has none."""
 
     def __post_init__(self) -> None:
-        _require(1 <= self.width <= 65_536, "width", "1 to 65536", self.width)
-        _require(1 <= self.layers <= 1024, "layers", "1 to 1024", self.layers)
-        _require(1 <= self.expand <= 64, "expand", "1 to 64", self.expand)
-        _require(1 <= self.short_taps <= 8, "short_taps", "1 to 8", self.short_taps)
-        _require(
+        require(1 <= self.width <= 65_536, "width", "1 to 65536", self.width)
+        require(1 <= self.layers <= 1024, "layers", "1 to 1024", self.layers)
+        require(1 <= self.expand <= 64, "expand", "1 to 64", self.expand)
+        require(1 <= self.short_taps <= 8, "short_taps", "1 to 8", self.short_taps)
+        require(
             5 <= self.vocabulary <= 65_536, "vocabulary", "5 to 65536", self.vocabulary
         )
-        _require(
+        require(
             len(self.token_ids) == 5,
             "token_ids",
             "five rows: A C G T N",
             self.token_ids,
         )
         for row in (*self.token_ids, self.unknown_id):
-            _require(
+            require(
                 0 <= row < self.vocabulary,
                 "token_ids",
                 f"rows below vocabulary {self.vocabulary}",
                 row,
             )
-        _require(
+        require(
             1 <= len(self.filters) <= self.layers,
             "filters",
             "1 to `layers` filters",
             len(self.filters),
         )
-        _require(0 < self.norm_eps < 1, "norm_eps", "in (0, 1)", self.norm_eps)
+        require(0 < self.norm_eps < 1, "norm_eps", "in (0, 1)", self.norm_eps)
+        require(
+            len(self.outputs) <= 65_536
+            and all(name and name.isprintable() for name in self.outputs)
+            and len(set(self.outputs)) == len(self.outputs),
+            "outputs",
+            "at most 65536 different names that can be printed",
+            self.outputs,
+        )
         if self.parameters() > PARAMETER_CAP:
             raise ModelError(
                 f"config: {self.parameters():,} parameters of width, layers and "
@@ -284,7 +278,8 @@ class ModelConfig:
         mlp = inner * (d + 1) + d * (inner + 1)
         filters = sum(_filter_parameters(self.filter(i), d) for i in range(self.layers))
         tables = self.vocabulary * d * (2 if self.head == "free" else 1)
-        return self.layers * (mixer + mlp + 4 * d) + filters + tables + 2 * d
+        outputs = len(self.outputs) * (d + 1)
+        return self.layers * (mixer + mlp + 4 * d) + filters + tables + outputs + 2 * d
 
 
 def _filter_parameters(config: FilterConfig, channels: int) -> int:
@@ -316,6 +311,7 @@ def to_dict(config: ModelConfig) -> dict[str, Any]:
         {"family": f.family, **dataclasses.asdict(f)} for f in config.filters
     ]
     out["token_ids"] = list(config.token_ids)
+    out["outputs"] = list(config.outputs)
     return out
 
 
@@ -327,60 +323,25 @@ def from_dict(values: Mapping[str, Any]) -> ModelConfig:
     ModelError
         For an unknown key, a missing key, a wrong type or an impossible value.
     """
-    known = _checked_keys(ModelConfig, values, "config")
+    known = checked_keys(ModelConfig, values, "config")
     filters = known["filters"]
     if not isinstance(filters, list | tuple):
-        raise ModelError(f"config: filters must be a list, got {_shown(filters)}")
+        raise ModelError(f"config: filters must be a list, got {shown_value(filters)}")
     known["filters"] = tuple(_filter_from_dict(item) for item in filters)
-    if "token_ids" in known:
-        known["token_ids"] = tuple(known["token_ids"])
     return ModelConfig(**known)
 
 
 def _filter_from_dict(values: object) -> FilterConfig:
     if not isinstance(values, Mapping):
-        raise ModelError(f"config: a filter must be an object, got {_shown(values)}")
+        raise ModelError(
+            f"config: a filter must be an object, got {shown_value(values)}"
+        )
     family = values.get("family")
     if not isinstance(family, str) or family not in _FAMILIES:
         raise ModelError(
             f"config: filter.family must be one of {', '.join(_FAMILIES)}, "
-            f"got {_shown(family)}"
+            f"got {shown_value(family)}"
         )
     rest = {key: value for key, value in values.items() if key != "family"}
     cls = _FAMILIES[family]
-    return cls(**_checked_keys(cls, rest, "filter"))
-
-
-def _checked_keys(cls: type, values: Mapping[str, Any], where: str) -> dict[str, Any]:
-    """Return ``values`` when its keys and scalar types are those of ``cls``."""
-    if not isinstance(values, Mapping):
-        raise ModelError(f"{where}: an object was wanted, got {_shown(values)}")
-    fields = {f.name: f for f in dataclasses.fields(cls)}
-    hints = get_type_hints(cls)
-    for key, value in values.items():
-        if key not in fields:
-            known = ", ".join(fields)
-            raise ModelError(f"{where}: unknown key {_shown(key)} (known: {known})")
-        _check_type(f"{where}.{key}", hints[key], value)
-    for name, field in fields.items():
-        if name not in values and field.default is dataclasses.MISSING:
-            raise ModelError(f"{where}: {name} is missing")
-    return dict(values)
-
-
-def _check_type(name: str, hint: Any, value: object) -> None:
-    whole = isinstance(value, int) and not isinstance(value, bool)
-    if hint is int:
-        ok, wanted = whole, "a whole number"
-    elif hint is float:
-        ok, wanted = whole or isinstance(value, float), "a finite number"
-        ok = ok and abs(cast(float, value)) <= sys.float_info.max
-    elif get_origin(hint) is Literal:
-        ok, wanted = value in get_args(hint), "one of " + ", ".join(get_args(hint))
-    elif name.endswith("token_ids"):
-        ok = isinstance(value, list | tuple) and all(type(v) is int for v in value)
-        wanted = "a list of whole numbers"
-    else:
-        return
-    if not ok:
-        raise ModelError(f"{name} must be {wanted}, got {_shown(value)}")
+    return cls(**checked_keys(cls, rest, "filter"))

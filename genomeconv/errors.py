@@ -55,17 +55,9 @@ class CannotCreateError(GenomeconvError):
 
 
 class StorageError(GenomeconvError):
-    """Reading or writing failed: disk full, device error, closed pipe.
-
-    Attributes
-    ----------
-    poisoned : bool
-        HDF5 failed in the middle of a write and may crash the process while it exits:
-        flush the standard streams and leave by `os._exit`.
-    """
+    """Reading or writing failed: disk full, device error, closed pipe."""
 
     exit_code = 74
-    poisoned = False
 
 
 class LockedError(GenomeconvError):

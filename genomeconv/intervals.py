@@ -194,7 +194,7 @@ def read_bed(
     """
     intervals: list[Interval] = []
     with Input(path) as source:
-        for number, line in _lines(source):
+        for number, line in text_lines(source, "a BED file"):
             if not line or _SKIPPED.match(line):
                 continue
             fields = line.split("\t") if "\t" in line else line.split()
@@ -209,24 +209,27 @@ def read_bed(
     return intervals
 
 
-def _lines(source: Input) -> Iterator[tuple[int, str]]:
-    """Yield numbered lines without their ends and without blanks at the end."""
-    for number, line in enumerate(_raw_lines(source), 1):
+def text_lines(source: Input, wanted: str) -> Iterator[tuple[int, str]]:
+    """Yield numbered lines without their ends and without blanks at the end.
+
+    ``wanted`` is what the file should be, for messages.
+    """
+    for number, line in enumerate(_raw_lines(source, wanted), 1):
         try:
             yield number, line.decode("utf-8-sig" if number == 1 else "utf-8").rstrip()
         except UnicodeDecodeError:
             raise DataError(
                 f"{source.label}:{number}: {shown(line)} is not UTF-8 text; "
-                "give a BED file"
+                f"give {wanted}"
             ) from None
 
 
-def _raw_lines(source: Input) -> Iterator[bytes]:
+def _raw_lines(source: Input, wanted: str) -> Iterator[bytes]:
     held = b""
     for block in chain(line_feeds(source.blocks()), [b"\n"]):
         *lines, held = (held + block).split(b"\n")
         if len(held) > _LONGEST_LINE:
-            raise DataError(f"{source.label}: a line is too long; give a BED file")
+            raise DataError(f"{source.label}: a line is too long; give {wanted}")
         yield from lines
 
 

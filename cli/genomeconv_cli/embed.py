@@ -67,6 +67,47 @@ Rows = Literal["bin", "per-base", "whole", "bed"]
     help="What to do with records that have no bases.",
 )
 @click.option(
+    "--gaps",
+    type=click.Choice(["error", "n", "remove"]),
+    default="error",
+    show_default=True,
+    help="How the gaps - and . of an alignment are read: as N, or not at all, which "
+    "moves every position behind them.",
+)
+@click.option(
+    "--soft-mask",
+    type=click.Choice(["keep", "n"]),
+    default="keep",
+    show_default=True,
+    help="How lower-case letters are read: as the bases they are, or as N.",
+)
+@click.option(
+    "--duplicates",
+    type=click.Choice(["error", "number"]),
+    default="error",
+    show_default=True,
+    help="What to do with a name used before; number puts _2, _3 ... behind it.",
+)
+@click.option(
+    "--names",
+    type=click.Choice(["strict", "replace"]),
+    default="strict",
+    show_default=True,
+    help="What to do with bytes in names that are not UTF-8; replace puts U+FFFD.",
+)
+@click.option(
+    "--max-length",
+    type=size,
+    metavar="N",
+    help="Refuse a record of more than N bases, as soon as that many are read "
+    "[default: any length].",
+)
+@click.option(
+    "--allow-truncated",
+    is_flag=True,
+    help="Read a bgzip file whose end-of-file block is missing.",
+)
+@click.option(
     "--layer",
     type=layer,
     metavar="last|N",
@@ -102,6 +143,14 @@ Rows = Literal["bin", "per-base", "whole", "bed"]
     help="The type matrix products are computed in.",
 )
 @device_option
+@click.option(
+    "--kernels",
+    type=click.Choice(["auto", "triton", "torch"]),
+    default="auto",
+    show_default=True,
+    help="Convolutions on a GPU: Triton's where they can run, else torch's; or one of "
+    "them, or error.",
+)
 @threads_option
 @click.option(
     "--compress",
@@ -117,6 +166,11 @@ Rows = Literal["bin", "per-base", "whole", "bed"]
     help="Only show the plan: rows, size on disk, free space, memory, time.",
 )
 @click.option("--overwrite", is_flag=True, help="Replace OUT.h5 if it exists.")
+@click.option(
+    "--break-lock",
+    is_flag=True,
+    help="Take over an output locked on another machine, once that run is over.",
+)
 @quiet_option
 @verbose_option
 @click.pass_context

@@ -20,7 +20,7 @@ from genomeconv.errors import (
     UsageError,
 )
 from genomeconv_cli.console import say
-from genomeconv_cli.signals import Terminated
+from genomeconv_cli.signals import Interrupted, Terminated
 
 DEBUG_VARIABLE = "GENOMECONV_DEBUG"
 
@@ -32,15 +32,15 @@ _ERRNO_CODES = {
     errno.EPERM: PermissionDeniedError.exit_code,
     errno.EROFS: PermissionDeniedError.exit_code,
 }
-_STOPS = {KeyboardInterrupt: signal.SIGINT, Terminated: signal.SIGTERM}
+_STOPS = {
+    KeyboardInterrupt: signal.SIGINT,
+    Interrupted: signal.SIGINT,
+    Terminated: signal.SIGTERM,
+}
 
 
 def report(error: BaseException) -> int:
-    """Say on stderr what went wrong, and return the exit code that goes with it.
-
-    An error that carries `poisoned` set (a broken HDF5 handle: the library would
-    crash the interpreter when it closes it) ends the process right here.
-    """
+    """Say on stderr what went wrong, and return the exit code that goes with it."""
     if os.environ.get(DEBUG_VARIABLE):
         traceback.print_exception(error)
     code = exit_code(error)
@@ -48,8 +48,6 @@ def report(error: BaseException) -> int:
         say(line)
     if isinstance(error, OSError):
         _settle_stdout()
-    if getattr(error, "poisoned", False):
-        _leave_at_once(code)
     return code
 
 
@@ -124,10 +122,3 @@ def _settle_stdout() -> None:
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (ValueError, AttributeError):
         return
-
-
-def _leave_at_once(code: int) -> None:
-    for stream in (sys.stdout, sys.stderr):
-        with suppress(OSError, ValueError, AttributeError):
-            stream.flush()
-    os._exit(code)

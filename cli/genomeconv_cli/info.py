@@ -9,17 +9,21 @@ from typing import Any
 
 import click
 
-from genomeconv_cli.console import Notifier, put_fields, put_json
+from genomeconv_cli.console import Notifier, put_fields, put_json, value_text
 from genomeconv_cli.options import json_option
 
 _HDF5_MAGIC = b"\x89HDF\r\n\x1a\n"
+_LONGEST = 200
+"""Letters of an entry of a model card that are shown; --json has all of it."""
+_WEIGHTS = {".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
+"""How weights end: those that are read, and the pickles that are refused."""
 
 
 @click.command()
 @click.argument("file", metavar="FILE")
 @json_option
 def command(file: str, as_json: bool) -> None:
-    """Say what FILE is: a FASTA, an output of genomeconv, or a model.
+    """Say what FILE is: a FASTA, an output of genomeconv, a model, or a run.
 
     \b
     Examples:
@@ -30,26 +34,40 @@ def command(file: str, as_json: bool) -> None:
     if as_json:
         put_json(facts)
     else:
-        put_fields(facts)
+        put_fields(_brief(facts))
+
+
+def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
+    """Put the card's entries beside the others, those that fit on a line."""
+    out = {key: value for key, value in facts.items() if key != "card"}
+    for key, value in facts.get("card", {}).items():
+        if key not in out and len(value_text(key, value)) <= _LONGEST:
+            out[key] = value
+    return out
 
 
 def _describe(file: str) -> Mapping[str, Any]:
     path = Path(file)
-    if path.is_dir() or path.suffix == ".safetensors":
+    if path.is_dir():
+        from genomeconv.train.describe import describe_run, is_run
+
+        if is_run(path):
+            return describe_run(path)
+    if path.is_dir() or (path.exists() and path.suffix.lower() in _WEIGHTS):
         from genomeconv.weights import describe as describe_model
 
         return describe_model(path)
     if path.is_file() and _starts_with(path, _HDF5_MAGIC):
-        from genomeconv.store import describe as describe_output
+        from genomeconv.store.apart import ask
 
-        return describe_output(path)
+        return ask("describe", path)
 
     return _describe_fasta(file)
 
 
 def _describe_fasta(file: str) -> Mapping[str, Any]:
     """Read all of a FASTA: it is checked as `embed` checks it, and counted."""
-    from genomeconv.fasta import LetterPolicy
+    from genomeconv.fasta import ReadPolicy
     from genomeconv.fasta.scan import Scanner
     from genomeconv.inputs import Input
 
@@ -61,7 +79,7 @@ def _describe_fasta(file: str) -> Mapping[str, Any]:
 
     notify = Notifier()
     with Input(file) as source:
-        policy = LetterPolicy(empty="skip")
+        policy = ReadPolicy(empty="skip")
         scanner = Scanner(source, policy, partial(notify, "warning"), count)
         records = scanner.run()
     longest = int(records.lengths.argmax())

@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib
 import os
 import shlex
+import signal
 import sys
 from collections.abc import Mapping, Sequence
 from difflib import get_close_matches
@@ -22,7 +23,10 @@ PROGRAM = "genomeconv"
 # Name of a command -> module that holds it, under the name `command`.
 COMMANDS: Mapping[str, str] = {
     "embed": "genomeconv_cli.embed",
+    "train": "genomeconv_cli.train",
+    "evaluate": "genomeconv_cli.evaluate",
     "info": "genomeconv_cli.info",
+    "verify": "genomeconv_cli.verify",
     "models": "genomeconv_cli.models",
     "import": "genomeconv_cli.import_",
     "doctor": "genomeconv_cli.doctor",
@@ -116,15 +120,32 @@ def run(args: Sequence[str]) -> int:
     return code
 
 
+def hold_standard_streams() -> None:
+    """Put /dev/null where standard input, output or error is closed.
+
+    Else the next file opened, perhaps the output, would get its number, and every
+    library that writes there would write into the file.
+    """
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest number that is free
+
+
 def main() -> NoReturn:
     """Run the words of the command line (the console script)."""
+    hold_standard_streams()
     # Threads that wait for work look for it a few microseconds before they sleep. At
     # GNU OpenMP's own setting a busy machine runs ten times slower than it could.
     os.environ.setdefault("GOMP_SPINCOUNT", "5000")
     if f"_{PROGRAM.upper()}_COMPLETE" in os.environ:
         completion: dict[str, Any] = {"prog_name": PROGRAM}
         cli.main(**completion)
-    sys.exit(run(sys.argv[1:]))
+    code = run(sys.argv[1:])
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)  # the work is over, the code stands
+    sys.exit(code)
 
 
 if __name__ == "__main__":

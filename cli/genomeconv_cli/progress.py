@@ -44,12 +44,13 @@ def choose_progress(*, quiet: bool) -> Progress:
     """Return the progress display that suits stderr: bar, log lines, or nothing."""
     if quiet or sys.stderr is None:
         return Progress()
-    if sys.stderr.isatty() and os.environ.get("TERM", "dumb") not in (
-        "dumb",
-        "unknown",
-    ):
-        return BarProgress()
-    return LogProgress()
+    return BarProgress() if is_terminal() else LogProgress()
+
+
+def is_terminal() -> bool:
+    """Whether stderr is a terminal that a bar can be drawn on."""
+    terminal = os.environ.get("TERM", "dumb") not in ("dumb", "unknown")
+    return sys.stderr.isatty() and terminal
 
 
 class BarProgress(Progress):

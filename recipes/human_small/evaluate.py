@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import argparse
 import json
-import math
 import platform
 import sys
 from pathlib import Path
@@ -19,10 +18,11 @@ import torch
 from split import HELD_OUT, read_codes
 
 from genomeconv import __version__
-from genomeconv.alphabet import SIZE, Codes, N
+from genomeconv.alphabet import SIZE, Codes
 from genomeconv.config import from_dict
 from genomeconv.model import Model, build_model
 from genomeconv.stream import TrunkStream
+from genomeconv.train.bits import Scorer, tally
 from genomeconv.weights import save_model
 
 NAME = "human-small"
@@ -42,27 +42,10 @@ LIMITS = (
 
 
 def streamed_bits(model: Model, codes: Codes) -> float:
-    """Return bits a called base, the whole sequence in one piece.
-
-    Every base but the first is predicted from all that stands before it; the
-    probabilities of A, C, G and T sum to one.
-    """
-    table = model.head.weight if model.head else model.trunk.embedding.weight
-    table = table.detach()[list(model.config.token_ids[: SIZE - 1])]
-    total, scored = 0.0, 0
-    stream = TrunkStream(model.trunk)
-    for start, x in stream.run(lambda a, b: codes[a:b], len(codes)):
-        target = torch.from_numpy(
-            codes[start + 1 : start + 1 + len(x)].astype(np.int64)
-        )
-        called = target != N
-        logits = (x[: len(target)] @ table.T)[called]
-        loss = torch.nn.functional.cross_entropy(
-            logits, target[called], reduction="sum"
-        )
-        total += float(loss)
-        scored += int(called.sum())
-    return total / scored / math.log(2)
+    """Return bits a called base, the whole sequence in one piece."""
+    parts = Scorer(model).bits(lambda start, stop: codes[start:stop], len(codes))
+    sums = tally(parts, len(codes))
+    return float(sums.sums["all"][0]) / sums.counts["all"]
 
 
 def sanity(model: Model, codes: Codes) -> dict[str, float]:

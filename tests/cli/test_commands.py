@@ -60,13 +60,18 @@ def test_info_of_a_fasta_without_called_bases(genomeconv, tmp_path):
     [
         ("folder", "genomeconv.weights"),
         ("w.safetensors", "genomeconv.weights"),
-        ("o.h5", "genomeconv.store"),
+        ("o.h5", "genomeconv.store.apart"),
     ],
 )
 def test_info_knows_a_thing_by_what_it_is(genomeconv, tmp_path, stand_in, name, module):
     (tmp_path / "folder").mkdir()
+    (tmp_path / "w.safetensors").touch()
     (tmp_path / "o.h5").write_bytes(b"\x89HDF\r\n\x1a\n...")
-    stand_in(module, describe=lambda path: {"by": module, "path": Path(path).name})
+
+    def describe(*words):
+        return {"by": module, "path": Path(words[-1]).name}
+
+    stand_in(module, describe=describe, ask=describe)
     outcome = genomeconv("info", tmp_path / name, "--json")
     assert json.loads(outcome.out) == {"by": module, "path": name}
 
@@ -138,6 +143,40 @@ def test_bench(genomeconv, stand_in, tmp_path, words, tables):
     assert json.loads(saved.read_text()) == expected
     outcome = genomeconv("bench", *words.split(), "--quick", "--json")
     assert json.loads(outcome.out) == expected
+
+
+def test_bench_plan(genomeconv):
+    shown = genomeconv(
+        "bench", "conv", "--plan", "--length", 4096, "--dtype", "float32"
+    )
+    assert shown.code == 0
+    assert len(shown.out.splitlines()) == 5  # 4, 128, 1,024 and 4,096 taps
+    words = "bench conv --plan --taps 4096 --channels 3 --json"
+    (row, *_) = json.loads(genomeconv(*words.split()).out)["plan"]
+    assert (row["length"], row["taps"]) == (256, 4096)
+
+
+@pytest.mark.parametrize(
+    ("words", "text"),
+    [
+        ("--plan", "--plan is of the convolution: bench conv --plan"),
+        ("model --plan", "--plan is of the convolution: bench conv --plan"),
+        (
+            "conv --plan --quick",
+            "--plan measures nothing, so --quick and --threads do not go with it",
+        ),
+        (
+            "conv --plan -@ 2",
+            "--plan measures nothing, so --quick and --threads do not go with it",
+        ),
+        ("conv --taps 4", "--taps needs --plan"),
+        ("--dtype float16", "--dtype needs --plan"),
+    ],
+)
+def test_bench_options_that_would_do_nothing_are_refused(genomeconv, words, text):
+    outcome = genomeconv("bench", *words.split())
+    assert outcome.code == 2
+    assert text in outcome.err
 
 
 @pytest.mark.parametrize(("status", "code"), [("ok", 0), ("warn", 0), ("fail", 69)])

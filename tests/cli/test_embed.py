@@ -61,14 +61,22 @@ def test_nothing_but_the_fasta(genomeconv, library):
         "bed": None,
         "regions": (),
         "empty": "error",
+        "gaps": "error",
+        "soft_mask": "keep",
+        "duplicates": "error",
+        "names": "strict",
+        "max_length": None,
+        "allow_truncated": False,
         "layer": "last",
         "strand": "forward",
         "dtype": "float32",
         "device": "auto",
         "threads": None,
+        "kernels": "auto",
         "precision": "float32",
         "compress": "none",
         "overwrite": False,
+        "break_lock": False,
         "command": "genomeconv embed data/x.fa.gz",
     }  # what is not said here has the library's default
 
@@ -77,7 +85,9 @@ def test_every_option_reaches_the_library(genomeconv, library):
     words = (
         "embed - -o out.h5 -m tiny --bin 1k --region a:1-2 --region b --layer 3 "
         "--strand both --chunk 64k --dtype float16 --precision bfloat16 "
-        "--device cuda:1 -@ 3 --compress zstd --empty skip --overwrite -q"
+        "--device cuda:1 -@ 3 --compress zstd --empty skip --overwrite -q --gaps n "
+        "--soft-mask n --duplicates number --names replace --max-length 2M "
+        "--allow-truncated --break-lock --kernels torch"
     )
     assert genomeconv(*words.split()).code == 0
     assert library.options == {
@@ -92,12 +102,20 @@ def test_every_option_reaches_the_library(genomeconv, library):
         "strand": "both",
         "chunk": 64_000,
         "dtype": "float16",
+        "kernels": "torch",
         "precision": "bfloat16",
         "device": "cuda:1",
         "threads": 3,
         "compress": "zstd",
         "empty": "skip",
+        "gaps": "n",
+        "soft_mask": "n",
+        "duplicates": "number",
+        "names": "replace",
+        "max_length": 2_000_000,
+        "allow_truncated": True,
         "overwrite": True,
+        "break_lock": True,
         "command": f"genomeconv {words}",
     }
 

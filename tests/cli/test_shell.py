@@ -273,22 +273,6 @@ def test_a_full_disk_behind_stdout_is_an_error():
     assert "genomeconv: error: No space left on device\n" in done.stderr
 
 
-def test_a_poisoned_error_leaves_without_the_exit_of_the_interpreter():
-    script = (
-        "import atexit\n"
-        "from genomeconv.errors import StorageError\n"
-        "from genomeconv_cli.faults import report\n"
-        "atexit.register(print, 'never')\n"
-        "error = StorageError('disk full'); error.poisoned = True\n"
-        "print('data'); report(error)"
-    )
-    done = subprocess.run(
-        [sys.executable, "-P", "-c", script], capture_output=True, text=True
-    )
-    assert (done.returncode, done.stdout) == (74, "data\n")
-    assert done.stderr == "genomeconv: error: disk full\n"
-
-
 def test_reporting_survives_a_closed_stderr(monkeypatch):
     monkeypatch.setattr(sys, "stderr", None)
     assert report(errors.DataError("x")) == 65

@@ -47,6 +47,7 @@ def configs(draw: st.DrawFn) -> ModelConfig:
         short_taps=draw(st.integers(1, 8)),
         vocabulary=draw(st.integers(5, 20)),
         head=draw(st.sampled_from(["tied", "free", "none"])),
+        outputs=tuple(draw(st.lists(st.sampled_from("abcd"), unique=True))),
     )
 
 
@@ -115,7 +116,7 @@ def one(family: str = "implicit", **values: Any) -> dict[str, Any]:
 
 KNOWN = (
     "width, layers, filters, short_taps, expand, vocabulary, token_ids, unknown_id, "
-    "norm_eps, head"
+    "norm_eps, head, outputs"
 )
 REFUSALS: list[tuple[Any, str]] = [
     ([], "config: an object was wanted, got []"),
@@ -130,7 +131,7 @@ REFUSALS: list[tuple[Any, str]] = [
     (good(width=None), "config.width must be a whole number, got None"),
     (good(width=-8), "config: width must be 1 to 65536, got -8"),
     (good(width=1 << 40), "config: width must be 1 to 65536, got 1099511627776"),
-    (good(width=10**5000), "config: width must be 1 to 65536, got a huge number"),
+    (good(width=10**5000), "config: width must be 1 to 65536, got a huge value"),
     (good(layers=0), "config: layers must be 1 to 1024, got 0"),
     (good(layers=10**9), "config: layers must be 1 to 1024, got 1000000000"),
     (good(expand=65), "config: expand must be 1 to 64, got 65"),
@@ -160,6 +161,20 @@ REFUSALS: list[tuple[Any, str]] = [
     (good(norm_eps=0), "config: norm_eps must be in (0, 1), got 0"),
     (good(norm_eps=math.nan), "config.norm_eps must be a finite number, got nan"),
     (good(norm_eps="x"), "config.norm_eps must be a finite number, got 'x'"),
+    (
+        good(outputs=["a", "a"]),
+        "config: outputs must be at most 65536 different names that can be printed, "
+        "got ('a', 'a')",
+    ),
+    (
+        good(outputs=["\x1b[2J"]),
+        "config: outputs must be at most 65536 different names that can be printed, "
+        "got ('\\x1b[2J',)",
+    ),
+    (
+        good(outputs="CDS"),
+        "config.outputs must be a list of texts, got 'CDS'",
+    ),
     (good(head="mlp"), "config.head must be one of tied, free, none, got 'mlp'"),
     (good(head=["tied"]), "config.head must be one of tied, free, none, got ['tied']"),
     (good(filters={}), "config: filters must be a list, got {}"),

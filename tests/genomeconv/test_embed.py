@@ -325,6 +325,48 @@ def test_other_options_do_not_continue_an_unfinished_run(
     run_embedding(EmbedOptions(**given, bin=99, overwrite=True), Silent(), ignore)
 
 
+@pytest.mark.parametrize("choice", [{"soft_mask": "n"}, {"gaps": "n"}])
+def test_how_letters_are_read_is_part_of_what_a_run_is(
+    choice, fasta, model_folder, tmp_path, monkeypatch
+) -> None:
+    from genomeconv.store import schema
+
+    monkeypatch.setattr(schema, "rows_per_block", lambda *shape: 10)
+    given = {
+        "fasta": str(fasta),
+        "output": tmp_path / "o.h5",
+        "model": str(model_folder),
+    }
+    with pytest.raises(KeyboardInterrupt):
+        run_embedding(EmbedOptions(**given), Silent(5), ignore)
+    (key, value) = next(iter(choice.items()))
+    with pytest.raises(CannotCreateError, match=f'{key} was "[a-z]+", is "{value}"'):
+        run_embedding(EmbedOptions(**given, **choice), Silent(), ignore)
+
+
+def test_the_output_says_how_letters_were_read(model_folder, tmp_path) -> None:
+    fasta = tmp_path / "x.fa"
+    fasta.write_text(">a\nACGTacgu-NR\n>a\nT\n")
+    choices = {
+        "soft_mask": "n",
+        "gaps": "remove",
+        "duplicates": "number",
+        "max_length": 100,
+    }
+    path = embed(fasta, tmp_path / "o.h5", model_folder, **choices)
+    with genomeconv.open(path) as output:
+        provenance = output.provenance
+    assert {key: provenance["options"][key] for key in choices} == choices
+    assert provenance["options"]["names"] == "strict"
+    assert provenance["letters"] == {
+        "n": 1,
+        "iupac_read_as_n": 1,
+        "u_read_as_t": 0,
+        "lower_case_read_as_n": 4,
+        "gaps": 1,
+    }
+
+
 @pytest.mark.parametrize("where", ["anndata", "backed"])
 def test_anndata_reads_it(where, fasta, model_folder, tmp_path) -> None:
     import anndata

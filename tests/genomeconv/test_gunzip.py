@@ -56,8 +56,17 @@ def test_truncation_between_bgzip_blocks_is_seen() -> None:
         unpack(without_end)
     assert str(caught.value) == (
         "x.fa.gz: the bgzip end-of-file block is missing at byte "
-        f"{len(without_end):,}; the file is truncated: copy or download it again"
+        f"{len(without_end):,}; the file is truncated: copy or download it again, "
+        "or embed what is there with --allow-truncated"
     )
+    said = []
+    stream = io.BytesIO(without_end)
+    pieces = gunzip(stream.read, "x.fa.gz", 1 << 16, said.append)
+    assert b"".join(pieces) == CONTENT
+    assert said == [
+        "x.fa.gz: the bgzip end-of-file block is missing at byte "
+        f"{len(without_end):,}; the file may be truncated, what is there is read"
+    ]
 
 
 def test_a_wrong_checksum_is_seen() -> None:

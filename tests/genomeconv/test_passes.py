@@ -11,7 +11,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from genomeconv.embed import EmbedOptions, run_embedding
-from genomeconv.fasta import LetterPolicy, read_genome
+from genomeconv.fasta import ReadPolicy, read_genome
 from genomeconv.intervals import Interval
 from genomeconv.passes import Pass
 from genomeconv.rows import plan_intervals, plan_records
@@ -33,7 +33,7 @@ INTERVALS = [
 @pytest.fixture(scope="module")
 def genome(fasta, tmp_path_factory):
     folder = tmp_path_factory.mktemp("spool")
-    with read_genome(fasta, folder, LetterPolicy(), warn=pytest.fail) as genome:
+    with read_genome(fasta, folder, ReadPolicy(), warn=pytest.fail) as genome:
         yield genome
 
 

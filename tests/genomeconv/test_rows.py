@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from genomeconv import rows as module
-from genomeconv.fasta import LetterPolicy, read_genome
+from genomeconv.fasta import ReadPolicy, read_genome
 from genomeconv.intervals import Interval
 from genomeconv.rows import plan_intervals, plan_records
 
@@ -16,7 +16,7 @@ from genomeconv.rows import plan_intervals, plan_records
 @pytest.fixture(scope="module")
 def genome(fasta, tmp_path_factory):
     folder = tmp_path_factory.mktemp("spool")
-    with read_genome(fasta, folder, LetterPolicy(), warn=pytest.fail) as genome:
+    with read_genome(fasta, folder, ReadPolicy(), warn=pytest.fail) as genome:
         yield genome
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import gzip
 import io
-import multiprocessing
 import os
 import time
 import warnings
@@ -19,7 +18,14 @@ from hypothesis import strategies as st
 
 from genomeconv.alphabet import decode
 from genomeconv.errors import DataError, InputMissingError, UsageError
-from genomeconv.fasta import LetterCounts, faidx, indexed, open_indexed, read_genome
+from genomeconv.fasta import (
+    LetterCounts,
+    ReadPolicy,
+    faidx,
+    indexed,
+    open_indexed,
+    read_genome,
+)
 from genomeconv.fasta.randomly import BgzipBytes, PlainBytes
 
 RANDOM = np.random.default_rng(11)
@@ -158,7 +164,7 @@ def test_letters_of_chosen_records_are_judged(tmp_path: Path) -> None:
             genome.select(["a"], warn=quiet)
     assert str(caught.value) == (
         f"{path}: record 'a', base 7, has a gap '-'; remove the gaps of an alignment "
-        "first"
+        "first, or embed with --gaps n or --gaps remove"
     )
 
 
@@ -184,7 +190,8 @@ REFUSED = [
     (
         "duplicate",
         b">a\nA\n>b\nAC\nA\n>a\nA\n",
-        "x.fa:6: the name 'a' is used before, on line 1; rename one of the two records",
+        "x.fa:6: the name 'a' is used before, on line 1; rename one of the two records"
+        ", or embed with --duplicates number",
     ),
     (
         "gzip",
@@ -232,6 +239,37 @@ def test_streams_are_a_usage_error() -> None:
     assert str(caught.value) == (
         "/dev/null: regions need a seekable file; save it to a file first"
     )
+
+
+@pytest.mark.parametrize(
+    ("policy", "option"),
+    [
+        (ReadPolicy(empty="skip"), "--empty skip"),
+        (ReadPolicy(gaps="remove"), "--gaps remove"),
+        (ReadPolicy(duplicates="number"), "--duplicates number"),
+        (ReadPolicy(names="replace"), "--names replace"),
+    ],
+)
+def test_what_an_index_cannot_follow(policy: ReadPolicy, option: str) -> None:
+    with pytest.raises(UsageError) as caught:
+        open_indexed("x.fa", policy, warn=quiet)
+    assert str(caught.value) == f"{option} is for whole files, not for regions"
+
+
+def test_doubtful_letters_are_as_in_the_file_read_whole(tmp_path: Path) -> None:
+    path = write(tmp_path, b">a\nACgt\n-nRu\n.U\n>b\nACg\n")
+    policy = ReadPolicy(gaps="n", soft_mask="n", max_length=10)
+    with (
+        read_genome(path, tmp_path, policy, warn=lambda m: None) as whole,
+        open_indexed(path, policy, warn=lambda m: None) as regions,
+    ):
+        regions.select(regions.lengths, warn=lambda m: None)
+        assert regions.fingerprint == whole.fingerprint
+        assert regions.counts == whole.counts
+        assert (regions.records.called == whole.records.called).all()
+        for record, length in enumerate(whole.records.lengths.tolist()):
+            wanted = whole.codes(record, 0, length)
+            np.testing.assert_array_equal(regions.codes(record, 0, length), wanted)
 
 
 def test_missing_file(tmp_path: Path) -> None:
@@ -364,21 +402,6 @@ def test_forked_children_read_right(tmp_path: Path) -> None:
             children.append(child)
         assert all_right(4)
         assert [os.waitpid(child, 0)[1] for child in children] == [0, 0, 0]
-
-
-def count_records(path: Path) -> int:
-    with open_indexed(path, warn=lambda m: None) as genome:
-        return len(genome.lengths)
-
-
-def test_many_processes_at_once_all_see_all_records(tmp_path: Path) -> None:
-    path = write(tmp_path, b"".join(b">c%d\nACGT\n" % i for i in range(5000)))
-    with multiprocessing.get_context("spawn").Pool(4) as pool:
-        for _ in range(6):
-            seen = pool.map(count_records, [path] * 8, chunksize=1)
-            assert seen == [5000] * 8
-            Path(f"{path}.fai").unlink()
-    assert list(tmp_path.iterdir()) == [path]
 
 
 def slow_index(content: str) -> dict[str, tuple[int, int]]:

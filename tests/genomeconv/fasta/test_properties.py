@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 
 from genomeconv.alphabet import decode
 from genomeconv.errors import DataError
-from genomeconv.fasta import LetterPolicy, read_genome
+from genomeconv.fasta import ReadPolicy, read_genome
 from genomeconv.fasta.blocks import text_blocks
 
 NAMES = st.lists(
@@ -65,7 +65,7 @@ def test_equals_naive_reader(tmp_path: Path, text: str, block_bytes: int) -> Non
     path = tmp_path / "x.fa"
     path.write_bytes(text.encode())
     wanted = {name: r for name, r in naive(text).items() if r[1]}
-    policy = LetterPolicy(empty="skip")
+    policy = ReadPolicy(empty="skip")
 
     def run():
         return read_genome(
@@ -127,7 +127,7 @@ def test_a_bad_letter_is_found_where_it_is(
         read_genome(
             path,
             tmp_path,
-            LetterPolicy(empty="skip"),
+            ReadPolicy(empty="skip"),
             warn=lambda m: None,
             block_bytes=block_bytes,
         )

@@ -11,7 +11,7 @@ import pytest
 
 from genomeconv.alphabet import decode
 from genomeconv.errors import DataError
-from genomeconv.fasta import LetterCounts, LetterPolicy, read_genome, read_records
+from genomeconv.fasta import LetterCounts, ReadPolicy, read_genome, read_records
 
 
 def write(folder: Path, content: bytes) -> Path:
@@ -28,7 +28,7 @@ def read(folder: Path, content: bytes, **choices) -> tuple[dict[str, bytes], lis
     """Return letters by name, and the warnings without the folder."""
     said: list[str] = []
     path = write(folder, content)
-    policy = LetterPolicy(**choices)
+    policy = ReadPolicy(**choices)
     with read_genome(path, folder, policy, warn=said.append) as genome:
         records = genome.records
         letters = {
@@ -186,13 +186,14 @@ REFUSED = [
     (
         "duplicate",
         b">a\nA\nC\n>b\nA\n>a x\nG\n",
-        "x.fa:6: the name 'a' is used before, on line 1; rename one of the two records",
+        "x.fa:6: the name 'a' is used before, on line 1; rename one of the two records"
+        ", or embed with --duplicates number",
     ),
     (
         "latin-1 name",
         b">ok\nA\n>Bl\xfcte 1\nC\n",
         "x.fa:3: the name 'Bl\\xfcte' is not UTF-8 (its byte 3 is 0xFC); re-encode the "
-        "file or rename the record",
+        "file, rename the record, or embed with --names replace",
     ),
     (
         "NUL in a name",
@@ -202,12 +203,14 @@ REFUSED = [
     (
         "gap",
         b">a\nACGT\nAC-GT\n",
-        "x.fa:3:3: record 'a' has a gap '-'; remove the gaps of an alignment first",
+        "x.fa:3:3: record 'a' has a gap '-'; remove the gaps of an alignment first, or "
+        "embed with --gaps n or --gaps remove",
     ),
     (
         "dot",
         b">a\nAC.GT\n",
-        "x.fa:2:3: record 'a' has a gap '.'; remove the gaps of an alignment first",
+        "x.fa:2:3: record 'a' has a gap '.'; remove the gaps of an alignment first, or "
+        "embed with --gaps n or --gaps remove",
     ),
     (
         "star",
@@ -328,9 +331,94 @@ def test_nothing_but_empty_records(tmp_path: Path) -> None:
         read(tmp_path, b">a\n>b\n", empty="skip")
 
 
-def test_policy_refuses_unknown_choice() -> None:
-    with pytest.raises(ValueError, match="empty must be 'error' or 'skip', not 'no'"):
-        LetterPolicy(empty="no")  # type: ignore[arg-type]
+@pytest.mark.parametrize(
+    ("choice", "value", "allowed"),
+    [
+        ("empty", "no", "'error' or 'skip'"),
+        ("gaps", "N", "'error' or 'n' or 'remove'"),
+        ("soft_mask", True, "'keep' or 'n'"),
+        ("duplicates", "", "'error' or 'number'"),
+        ("names", None, "'strict' or 'replace'"),
+    ],
+)
+def test_policy_refuses_unknown_choice(
+    choice: str, value: object, allowed: str
+) -> None:
+    message = f"^{choice} must be {allowed}, not {value!r}$"
+    with pytest.raises(ValueError, match=message):
+        ReadPolicy(**{choice: value})  # type: ignore[arg-type]
+
+
+DOUBTFUL = b">a x\nACgt-n\n..RU\nu\n>b\ngg \n>a\nC-\n>a_2\nT\n>\xfc\nA\n"
+CHOICES = [
+    ({"gaps": "n"}, "ACGTNNNNNTT GG CN T A", {"n": 1, "iupac": 1, "u": 2, "gaps": 4}),
+    ({"gaps": "remove"}, "ACGTNNTT GG C T A", {"n": 1, "iupac": 1, "u": 2, "gaps": 4}),
+    (
+        {"gaps": "n", "soft_mask": "n"},
+        "ACNNNNNNNTN NN CN T A",
+        {"n": 1, "iupac": 1, "u": 1, "masked": 5, "gaps": 4},
+    ),
+]
+
+
+@pytest.mark.parametrize(("choice", "letters", "counts"), CHOICES)
+@pytest.mark.parametrize("block_bytes", [1 << 20, 7, 1])
+def test_doubtful_letters_and_names(
+    tmp_path: Path,
+    choice: dict[str, str],
+    letters: str,
+    counts: dict[str, int],
+    block_bytes: int,
+) -> None:
+    policy = ReadPolicy(duplicates="number", names="replace", **choice)
+    said: list[str] = []
+    path = write(tmp_path, DOUBTFUL)
+    with read_genome(
+        path, tmp_path, policy, warn=said.append, block_bytes=block_bytes
+    ) as genome:
+        records = genome.records
+        assert records.names == ["a", "b", "a_2", "a_2_2", "\ufffd"]
+        got = [
+            decode(genome.codes(i, 0, int(n)))
+            for i, n in enumerate(records.lengths.tolist())
+        ]
+        assert b" ".join(got).decode() == letters
+        assert [len(x) - x.count(b"N") for x in got] == records.called.tolist()
+        assert genome.counts == LetterCounts(**counts)
+    assert sorted(text.replace(f"{tmp_path}/", "") for text in said) == [
+        f"x.fa: {counts['u']} letters U (RNA) read as T",
+        "x.fa:11: the name '\\xfc' is not UTF-8 (its byte 1 is 0xFC); read as "
+        "'\ufffd', others below likewise",
+        "x.fa:7: the name 'a' is used before; now 'a_2', others below likewise",
+    ]
+
+
+def test_md5_is_of_the_letters_that_are_there(tmp_path: Path) -> None:
+    path = write(tmp_path, b">a\nAc-g.T\n")
+    wanted = {"n": b"AC-G.T", "remove": b"ACGT"}
+    for gaps, letters in wanted.items():
+        policy = ReadPolicy(gaps=gaps, soft_mask="n")  # type: ignore[arg-type]
+        records, _ = read_records(path, policy, warn=no_warning)
+        assert records.md5 == [hashlib.md5(letters).hexdigest()]
+
+
+@pytest.mark.parametrize("block_bytes", [1 << 20, 7, 1])
+def test_a_record_may_be_too_long(tmp_path: Path, block_bytes: int) -> None:
+    path = write(tmp_path, b">a\nACGT\n>b\nACG\nT\n>c\nACGTA\n>d\nA\n")
+    with pytest.raises(DataError) as caught:
+        read_genome(
+            path,
+            tmp_path,
+            ReadPolicy(max_length=4),
+            warn=no_warning,
+            block_bytes=block_bytes,
+        )
+    assert str(caught.value) == (
+        f"{path}:6: record 'c' has more than 4 bases; raise --max-length if that is "
+        "right"
+    )
+    records, _ = read_records(path, ReadPolicy(max_length=5), warn=no_warning)
+    assert records.lengths.tolist() == [4, 4, 5, 1]
 
 
 def test_header_line_has_a_limit(tmp_path: Path) -> None:

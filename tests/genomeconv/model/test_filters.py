@@ -19,8 +19,8 @@ from genomeconv.config import (
     SGConvFilter,
     SquashFilter,
 )
-from genomeconv.model import filters as module
 from genomeconv.model.filters import LongFilter, TwoSided, build_filter
+from genomeconv_kernels.implicit import op
 
 Taps = npt.NDArray[np.float64]
 CHANNELS = 3
@@ -218,7 +218,7 @@ def test_partial_filter_is_the_beginning_of_the_whole() -> None:
 def test_taps_in_slices_are_the_taps_at_once(monkeypatch: pytest.MonkeyPatch) -> None:
     filter_ = made(ImplicitFilter(taps=100))
     at_once = filter_.taps()
-    monkeypatch.setattr(module, "_POSITIONS_AT_ONCE", 7)
+    monkeypatch.setattr(op, "_POSITIONS_AT_ONCE", 7)
     with torch.no_grad():
         assert error(filter_.taps(), at_once.detach().double().numpy()) < TOLERANCE
     filter_.requires_grad_(False)

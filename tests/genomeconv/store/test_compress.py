@@ -58,8 +58,8 @@ def test_a_copy_that_differs_is_not_taken(
     path = tmp_path / "o.h5"
     copy = finalise._copy
 
-    def forget(old, new, method):
-        copy(old, new, method)
+    def forget(old, new, method, disk):
+        copy(old, new, method, disk)
         new["X"][16:32] = 0
 
     with OutputWriter.open(path, plan, compress="gzip") as writer:

@@ -121,23 +121,33 @@ def test_a_process_that_cannot_be_seen_is_alive(lock, sleeper, monkeypatch):
         assert "is being written by" in refusal(lock)
 
 
-def test_another_machine_is_never_replaced(lock):
+def test_another_machine_is_replaced_only_when_told(lock):
     held_by(lock.path, host="elsewhere", pid=2**22 + 1, job="9")
     assert refusal(lock) == (
         f"{lock.output} is locked by elsewhere:{2**22 + 1} (Slurm job 9), on another "
-        f"machine: wait for that run, or, if it is over, remove {lock.path}"
+        "machine: wait for that run, or, if it is over, add --break-lock"
     )
     assert lock.path.is_symlink()
+    lock.acquire(break_lock=True)
+    assert lock.held()
+
+
+def test_a_live_process_of_this_machine_is_never_replaced(lock, sleeper):
+    held_by(lock.path, pid=sleeper.pid, start=module._start(sleeper.pid))
+    with pytest.raises(LockedError, match="is being written by"):
+        lock.acquire(break_lock=True)
 
 
 @pytest.mark.parametrize("text", ["", "{}", "[1]", '{"pid": "x", "host": "y"}'])
-def test_an_unreadable_lock_is_never_replaced(lock, text):
+def test_an_unreadable_lock_is_replaced_only_when_told(lock, text):
     lock.path.write_text(text)
     assert refusal(lock) == (
-        f"{lock.output} is locked by an unknown process: if no run is writing it, "
-        f"remove {lock.path}"
+        f"{lock.output} is locked by an unknown process, says {lock.path}: if no run "
+        "is writing it, add --break-lock"
     )
     assert lock.path.read_text() == text
+    lock.acquire(break_lock=True)
+    assert lock.held()
 
 
 def test_without_links_it_is_a_file(lock, monkeypatch, sleeper):

@@ -219,16 +219,18 @@ def test_verify(made):
         reader.verify()
         chunk = reader.X.id.get_chunk_info_by_coord((32, 0))
         start = reader._file["obs/start"].id.get_offset()
-    for offset, rows in ((start + 8 * 60, "48 to 64"), (chunk.byte_offset, "32 to 48")):
+    places = "rows 48 to 64 (coordinates)", "rows 32 to 48 (X)"
+    for offset, place in zip((start + 8 * 60, chunk.byte_offset), places, strict=True):
+        whole = made.read_bytes()
         data = bytearray(made.read_bytes())
         data[offset] ^= 1
         made.write_bytes(data)
         with genomeconv.open(made) as reader, pytest.raises(DataError) as caught:
             reader.verify()
         assert str(caught.value) == (
-            f"{made}: rows {rows} are damaged: make the file again, or take it from a "
-            "copy"
+            f"{made}: damaged: {place}: make the file again, or take it from a copy"
         )
+        made.write_bytes(whole)
 
 
 def refusal(path, kind=DataError):

@@ -6,6 +6,7 @@ import hashlib
 import json
 import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -27,6 +28,7 @@ from genomeconv.config import (
 from genomeconv.errors import CannotCreateError, ModelError
 from genomeconv.model import build_model
 from genomeconv.weights import load_model, save_model
+from genomeconv.weights.files import write_folder
 
 WEIGHTS = "weights.safetensors"
 FAMILIES = [
@@ -403,5 +405,21 @@ def test_killed_while_saving(call: int, tmp_path: Path) -> None:
     assert subprocess.run(command, check=False).returncode == 9
     if call < 5:
         assert not target.exists()
-    else:
-        load_model(target)
+        (leftover,) = tmp_path.iterdir()
+        others = [
+            tmp_path / f".mm.{leftover.name.removeprefix('.m.')}",
+            tmp_path / leftover.name.replace(socket.gethostname(), "elsewhere"),
+        ]
+        for path in others:
+            path.mkdir()
+        command[-1] = "0"
+        assert subprocess.run(command, check=False).returncode == 0
+        assert set(tmp_path.iterdir()) == {target, *others}
+    load_model(target)
+
+
+def test_what_another_process_is_writing_is_left_alone(tmp_path: Path) -> None:
+    parent = tmp_path / f".m.{socket.gethostname()}.{os.getppid()}.partial"
+    parent.mkdir()
+    write_folder(tmp_path / "m", {"a": b"1"})
+    assert {path.name for path in tmp_path.iterdir()} == {"m", parent.name}

@@ -123,6 +123,18 @@ FAULTS = {
         container({"a": {**ONE, "data_offsets": [4, 8]}}, b"12345678"),
         "'a' starts at byte 73, not 69",
     ),
+    "truth for a number": (
+        container({"a": {**ONE, "data_offsets": [False, 4]}}, b"1234"),
+        "the entry of 'a' is not that of a tensor",
+    ),
+    "metadata of numbers": (
+        container({"__metadata__": {"format": 1}}),
+        "the metadata are not texts by name",
+    ),
+    "metadata in a list": (
+        container({"__metadata__": ["pt"]}),
+        "the metadata are not texts by name",
+    ),
     "trailing bytes": (
         container({"a": ONE}, b"12345"),
         "its tensors end at byte 73, the file at 74",
@@ -141,7 +153,18 @@ def test_faults(fault: str) -> None:
         read(data)
 
 
-@pytest.mark.parametrize("fault", ["overlap", "gap", "trailing bytes", "past the end"])
+@pytest.mark.parametrize(
+    "fault",
+    [
+        "overlap",
+        "gap",
+        "trailing bytes",
+        "past the end",
+        "truth for a number",
+        "metadata of numbers",
+        "metadata in a list",
+    ],
+)
 def test_the_library_refuses_too(fault: str) -> None:
     with pytest.raises(SafetensorError):
         load(FAULTS[fault][0])

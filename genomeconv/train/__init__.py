@@ -1,0 +1,1 @@
+"""Training: from FASTA and a config to a model folder, never losing a step."""

@@ -1,0 +1,385 @@
+"""What a training run is, as frozen values: read from TOML, checked, never guessed.
+
+Nothing is allocated and no sequence is read here; what depends on the data (names of
+sequences, lengths of windows) is checked where the data are opened.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any, Literal
+
+from genomeconv import config as model_config
+from genomeconv.config import ModelConfig
+from genomeconv.errors import ModelError
+from genomeconv.fields import checked_keys, require, shown_value
+
+WINDOW_CAP = 1 << 24
+"""Longest window, in bases."""
+STEP_CAP = 1 << 30
+"""Most bases of one step."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class DataConfig:
+    """Which sequences are learned from, and in which pieces."""
+
+    fasta: tuple[str, ...]
+    """FASTA files; plain, gzip or bgzip."""
+    window: int = 2048
+    """Bases of a window."""
+    windows: int = 8
+    """Windows of a step, all processes together."""
+    reverse_complement: bool = True
+    """Read every second window, by chance, from the other strand."""
+    soft_mask: Literal["keep", "n"] = "keep"
+    """How lower-case letters are read: as the bases they are, or as N."""
+    gaps: Literal["error", "n"] = "error"
+    """How '-' and '.' are read: refused, or as N."""
+    cache: str = ""
+    """Folder for encoded genomes; "": $GENOMECONV_CACHE, or ~/.cache/genomeconv."""
+    workers: int = 1
+    """Threads that prepare batches ahead; 0 prepares each when it is needed."""
+
+    def __post_init__(self) -> None:
+        _between("data.window", self.window, 16, WINDOW_CAP)
+        _between("data.windows", self.windows, 1, 1 << 16)
+        _between("data.workers", self.workers, 0, 64)
+        require(bool(self.fasta), "data.fasta", "at least one file", self.fasta)
+        bases = self.window * self.windows
+        require(
+            bases <= STEP_CAP,
+            "data.window x data.windows",
+            f"at most {STEP_CAP:,} bases a step",
+            bases,
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class SplitConfig:
+    """Which bases are learned from, which are watched, which are only reported on."""
+
+    by: Literal["fractions", "regions", "bed"] = "fractions"
+    """Blocks by chance; names or regions; or BED files."""
+    train: tuple[str, ...] = ()
+    """Regions (1-based inclusive) or BED files; empty: all that is left."""
+    valid: tuple[str, ...] = ()
+    """The same for validation."""
+    test: tuple[str, ...] = ()
+    """The same for the test."""
+    valid_fraction: float = 0.05
+    """Share of the blocks for validation, by fractions."""
+    test_fraction: float = 0.05
+    """Share of the blocks for the test, by fractions."""
+    block: int = 0
+    """Bases of a block; 0: a fiftieth of the genome, 4 windows to 1,000,000."""
+    gap: int = 1024
+    """Bases left out between two splits."""
+    seed: int = 0
+    """Decides which block goes where."""
+
+    def __post_init__(self) -> None:
+        for name in ("valid_fraction", "test_fraction"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"split.{name}", "in [0, 1)", value)
+        total = self.valid_fraction + self.test_fraction
+        require(total < 1, "split: the two fractions together", "below 1", total)
+        _between("split.block", self.block, 0, 1 << 40)
+        _between("split.gap", self.gap, 0, 1 << 30)
+        _between("split.seed", self.seed, 0, 2**63 - 1)
+        given = [n for n in ("train", "valid", "test") if getattr(self, n)]
+        require(
+            self.by != "fractions" or not given,
+            "split.by with split.train, valid or test",
+            '"regions" or "bed"',
+            self.by,
+        )
+        require(
+            self.by == "fractions" or bool(self.train or self.valid or self.test),
+            "split.train, split.valid or split.test",
+            f'given with split.by = "{self.by}"',
+            (),
+        )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ObjectiveConfig:
+    """What is predicted."""
+
+    kind: Literal["lm", "mask", "labels"] = "lm"
+    """The next base (lm, causal models), bases that were hidden (mask), or what an
+    annotation says of each base (labels)."""
+    annotation: str = ""
+    """GTF, GFF3 or BED file of the genes (labels only)."""
+    share: float = 0.15
+    """Share of the bases that are to be predicted (mask only)."""
+    mask_id: int = 5
+    """Row of the embedding table that stands for a hidden base (mask only)."""
+
+    def __post_init__(self) -> None:
+        require(0 < self.share < 1, "objective.share", "in (0, 1)", self.share)
+        _between("objective.mask_id", self.mask_id, 0, 1 << 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class OptimiserConfig:
+    """How weights move."""
+
+    kind: Literal["muon", "adamw"] = "muon"
+    """What moves the dense matrices of the blocks; the rest is AdamW's in any case."""
+    lr: float = 3e-3
+    """Highest rate of AdamW."""
+    filter_lr: float = 6e-3
+    """Highest rate of AdamW for the long filters."""
+    matrix_lr: float = 0.02
+    """Highest rate of Muon."""
+    momentum: float = 0.95
+    """Momentum of Muon."""
+    beta1: float = 0.9
+    """Decay of AdamW's mean of gradients."""
+    beta2: float = 0.98
+    """Decay of AdamW's mean of squared gradients."""
+    weight_decay: float = 0.1
+    """For the dense matrices; filters, biases, norms and the table have none."""
+    clip: float = 1.0
+    """Largest norm of the gradient."""
+    accumulate: int = 1
+    """Parts a process takes its windows of a step in: less memory, same result."""
+    ema: float = 0.0
+    """Decay of the running mean of the weights, which becomes the model; 0: none."""
+    nonfinite_limit: int = 5
+    """Stop after so many steps in a row without a finite loss and gradient."""
+
+    def __post_init__(self) -> None:
+        for name in ("lr", "filter_lr", "matrix_lr", "clip"):
+            value = getattr(self, name)
+            ok = math.isfinite(value) and value > 0
+            require(ok, f"optimiser.{name}", "positive", value)
+        for name in ("momentum", "beta1", "beta2", "ema"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"optimiser.{name}", "in [0, 1)", value)
+        require(
+            0 <= self.weight_decay < math.inf,
+            "optimiser.weight_decay",
+            "not negative",
+            self.weight_decay,
+        )
+        _between("optimiser.accumulate", self.accumulate, 1, 1 << 16)
+        _between("optimiser.nonfinite_limit", self.nonfinite_limit, 1, 1 << 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ScheduleConfig:
+    """How long, and how the rates and the windows change on the way."""
+
+    steps: int = 0
+    """Steps to take; 0: two passes over the training text, 200 to 5,000 steps."""
+    warmup: float = 0.01
+    """Share of the steps in which the rates rise."""
+    final_lr: float = 0.05
+    """Last rates as a share of the highest; a cosine leads there."""
+    first_window: int = 0
+    """Bases of the first windows, doubled up to data.window; 0: no such warm-up."""
+    growth: float = 0.3
+    """Share of the steps in which windows grow."""
+    seed: int = 0
+    """Decides first weights, windows and what is hidden."""
+
+    def __post_init__(self) -> None:
+        _between("schedule.steps", self.steps, 0, 1 << 40)
+        _between("schedule.seed", self.seed, 0, 2**63 - 1)
+        for name in ("warmup", "growth"):
+            value = getattr(self, name)
+            require(0 <= value < 1, f"schedule.{name}", "in [0, 1)", value)
+        final = self.final_lr
+        require(0 <= final <= 1, "schedule.final_lr", "in [0, 1]", final)
+        _between("schedule.first_window", self.first_window, 0, WINDOW_CAP)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CheckpointConfig:
+    """When the run is judged and saved."""
+
+    every: int = 200
+    """Steps from one checkpoint to the next; each is validated first."""
+    keep: int = 2
+    """Newest checkpoints kept; the best one is kept as well."""
+    best: bool = True
+    """Make the model of the best checkpoint instead of the last."""
+    valid_windows: int = 64
+    """Windows of the validation text that are looked at."""
+    log_every: int = 10
+    """Steps from one line of metrics.jsonl to the next."""
+
+    def __post_init__(self) -> None:
+        for name in ("every", "keep", "valid_windows", "log_every"):
+            _between(f"checkpoint.{name}", getattr(self, name), 1, 1 << 40)
+
+
+@dataclass(frozen=True, kw_only=True)
+class ComputeConfig:
+    """Where and in which precision; device, threads and timeout change no meaning."""
+
+    device: str = "auto"
+    """auto, cpu, cuda or cuda:I; under torchrun each process takes its own."""
+    threads: int = 0
+    """Threads of the CPU; 0: as torch chooses."""
+    precision: Literal["float32", "bfloat16"] = "float32"
+    """Type of the operands of matrix products (autocast)."""
+    recompute: bool = False
+    """Keep one vector a base and block, and compute the rest again for the gradient."""
+    compile: bool = False
+    """Let torch.compile fuse the blocks; on a CPU that needs a C++ compiler."""
+    timeout: float = 300.0
+    """Seconds after which a process that does not answer ends the run."""
+
+    def __post_init__(self) -> None:
+        kind, _, index = self.device.partition(":")
+        ok = kind in ("auto", "cpu", "cuda") and (
+            not index or (kind == "cuda" and index.isdecimal())
+        )
+        require(ok, "compute.device", "auto, cpu, cuda or cuda:I", self.device)
+        _between("compute.threads", self.threads, 0, 1024)
+        ok = 1 <= self.timeout <= 86_400
+        require(ok, "compute.timeout", "1 to 86,400 seconds", self.timeout)
+
+
+@dataclass(frozen=True, kw_only=True)
+class CardConfig:
+    """What the model card says beside the numbers."""
+
+    name: str = ""
+    """What the model is called: letters, digits, '.', '_', '-'; "": as the run."""
+    description: str = ""
+    """One sentence."""
+    licence: str = ""
+    """Licence of the weights and origin of the data."""
+
+
+MODEL_DEFAULTS: Mapping[str, Any] = {
+    "width": 128,
+    "layers": 3,
+    "filters": [{"family": "sgconv", "taps": 1024}],
+}
+"""What is not said of the model."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class TrainConfig:
+    """A whole run."""
+
+    data: DataConfig
+    model: ModelConfig = field(
+        default_factory=lambda: model_config.from_dict(MODEL_DEFAULTS)
+    )
+    split: SplitConfig = field(default_factory=SplitConfig)
+    objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
+    optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
+    schedule: ScheduleConfig = field(default_factory=ScheduleConfig)
+    checkpoint: CheckpointConfig = field(default_factory=CheckpointConfig)
+    compute: ComputeConfig = field(default_factory=ComputeConfig)
+    card: CardConfig = field(default_factory=CardConfig)
+
+    def __post_init__(self) -> None:
+        window, first = self.data.window, self.schedule.first_window
+        doublings = window // first if first else 1
+        ok = not first or (window == first * doublings and _power_of_two(doublings))
+        wanted = f"0, or data.window ({window}) halved some times"
+        require(ok, "schedule.first_window", wanted, first)
+        _check_objective(self.objective, self.model)
+
+
+SECTIONS: Mapping[str, type] = {
+    "data": DataConfig,
+    "split": SplitConfig,
+    "objective": ObjectiveConfig,
+    "optimiser": OptimiserConfig,
+    "schedule": ScheduleConfig,
+    "checkpoint": CheckpointConfig,
+    "compute": ComputeConfig,
+    "card": CardConfig,
+}
+
+
+def _between(name: str, value: int, low: int, high: int) -> None:
+    require(low <= value <= high, name, f"{low:,} to {high:,}", value)
+
+
+def _power_of_two(number: int) -> bool:
+    return number > 0 and number & (number - 1) == 0
+
+
+def _check_objective(objective: ObjectiveConfig, model: ModelConfig) -> None:
+    labels = objective.kind == "labels"
+    given = objective.annotation
+    wanted = "a file" if labels else "absent where objective.kind is not labels"
+    require(labels == bool(given), "objective.annotation", wanted, given)
+    if labels:
+        require(bool(model.outputs), "model.outputs", "the names of the labels", ())
+        return
+    require(model.head != "none", "model.head", "tied or free to be trained", "none")
+    if objective.kind == "lm":
+        right = max(f.right for f in model.filters)
+        require(
+            model.causal,
+            "filter.right",
+            '0 with objective.kind = "lm", where the next base must not be seen',
+            right,
+        )
+        return
+    free = objective.mask_id < model.vocabulary
+    require(
+        free and objective.mask_id not in model.token_ids,
+        "objective.mask_id",
+        f"a row below model.vocabulary ({model.vocabulary}) that no base has",
+        objective.mask_id,
+    )
+
+
+def to_dict(config: TrainConfig) -> dict[str, Any]:
+    """Return the configuration as JSON values."""
+    out = {name: _plain(getattr(config, name)) for name in SECTIONS}
+    out["model"] = model_config.to_dict(config.model)
+    return out
+
+
+def _plain(section: Any) -> dict[str, Any]:
+    values = dataclasses.asdict(section)
+    return {k: list(v) if isinstance(v, tuple) else v for k, v in values.items()}
+
+
+def from_dict(values: Mapping[str, Any]) -> TrainConfig:
+    """Build a configuration from parsed TOML or JSON.
+
+    Raises
+    ------
+    ModelError
+        For an unknown section or key, a wrong type or an impossible value.
+    """
+    parts: dict[str, Any] = {}
+    for name, section in values.items():
+        if name == "model":
+            table = {**MODEL_DEFAULTS, **_table(name, section)}
+            parts[name] = model_config.from_dict(table)
+        elif name in SECTIONS:
+            cls = SECTIONS[name]
+            parts[name] = cls(**checked_keys(cls, _table(name, section), name))
+        else:
+            known = ", ".join(["model", *SECTIONS])
+            raise ModelError(
+                f"config: unknown section {shown_value(name)} (known: {known})"
+            )
+    if "data" not in parts:
+        raise ModelError("config: data.fasta is missing: the files to learn from")
+    return TrainConfig(**parts)
+
+
+def _table(name: str, section: object) -> Mapping[str, Any]:
+    if not isinstance(section, Mapping):
+        raise ModelError(
+            f"config: {name} must be a section [{name}], got {shown_value(section)}"
+        )
+    return section

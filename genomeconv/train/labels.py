@@ -1,0 +1,175 @@
+"""Per-base labels of genes, both strands at once: the objective.
+
+Each of the C outputs is a yes or no of its own, z the logit of yes. Donors and
+acceptors are a few in ten thousand bases, so the loss weighs their yes by w:
+
+    loss = - w y log s(z + log w) - (1 - y) log(1 - s(z + log w)),
+    w = sqrt((1 - f) / f), between 1 and LARGEST_WEIGHT,
+
+with f the label's share of the training bases and s the logistic function. Adding
+log w inside undoes what the weight would do to the optimum: where P(y = 1) = p the
+loss is least at s(z) = p, so outputs are probabilities as they are.
+
+Axes: B windows, L positions, D channels, C outputs.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch import Tensor, nn
+from torch.nn import functional as F
+
+from genomeconv.alphabet import Codes, N
+from genomeconv.config import ModelConfig
+from genomeconv.errors import ModelError
+from genomeconv.model import Model
+from genomeconv.tokens import token_table
+from genomeconv.train.annotation import OUTPUTS, Annotation, other_strand
+from genomeconv.train.annotation_files import read_annotation
+from genomeconv.train.corpus import Corpus
+from genomeconv.train.notify import Notify
+from genomeconv.train.objectives import IGNORED, Example
+from genomeconv.train.windows import Window
+
+Floats = npt.NDArray[np.float64]
+
+NEAR_N = 32
+"""Bases within so many of an N count for nothing."""
+LARGEST_WEIGHT = 10.0
+_RAREST = 1e-6
+"""Frequency that outputs never seen start from."""
+
+
+class GeneLabels:
+    """Labels of genes at every base, from both sides of it.
+
+    Parameters
+    ----------
+    model : ModelConfig
+        Its outputs are OUTPUTS.
+    annotation : Annotation
+        Records numbered as those of the corpus.
+    frequencies : array (C,)
+        Share of the training bases that have each label.
+
+    Raises
+    ------
+    ModelError
+        The model has other outputs.
+    """
+
+    ahead = 0
+
+    def __init__(
+        self, model: ModelConfig, annotation: Annotation, frequencies: Floats
+    ) -> None:
+        if model.outputs != OUTPUTS:
+            raise ModelError(
+                f"config: model.outputs must be {', '.join(OUTPUTS)} for labels of "
+                f"genes, got {', '.join(model.outputs) or 'none'}"
+            )
+        self._rows = token_table(model)
+        self._annotation = annotation
+        self._weights = torch.tensor(weights(frequencies), dtype=torch.float32)
+
+    def example(
+        self, window: Window, codes: Codes, rng: np.random.Generator
+    ) -> Example:
+        """Look the labels up, a bit an output; none near N."""
+        masks = self._annotation.masks(window.record, window.start, window.stop)
+        if window.reverse:
+            masks = other_strand(masks)
+        targets = np.full(len(codes), IGNORED, dtype=np.int64)
+        targets[: len(masks)] = masks
+        targets[near_n(codes)] = IGNORED
+        return Example(self._rows[codes], targets)
+
+    def loss(self, model: Model, x: Tensor, targets: Tensor) -> Tensor:
+        """Return the loss in nats, summed over outputs and the bases that count."""
+        counted = targets != IGNORED
+        z = output_logits(model, x[counted])
+        w = self._weights.to(z.device)
+        bits = torch.arange(len(OUTPUTS), device=z.device)
+        y = ((targets[counted, None] >> bits) & 1).to(z.dtype)
+        return F.binary_cross_entropy_with_logits(
+            z + w.log(), y, pos_weight=w, reduction="sum"
+        )
+
+    def metrics(self, loss: float) -> dict[str, float]:
+        """Return the loss in nats a base, all outputs together."""
+        return {"loss": loss}
+
+
+def weights(frequencies: Floats) -> Floats:
+    """Return the weight of a yes of each output, (C,); 1 for labels never seen."""
+    f = np.where(frequencies > 0, frequencies, 1.0)
+    out: Floats = np.clip(np.sqrt((1 - f) / f), 1.0, LARGEST_WEIGHT)
+    return out
+
+
+def near_n(codes: Codes) -> npt.NDArray[np.bool_]:
+    """Return which bases lie within NEAR_N of an N, or are one, (L,)."""
+    seen = np.concatenate([np.zeros(NEAR_N + 1, np.int64), codes == N, [0] * NEAR_N])
+    total = np.cumsum(seen)
+    size = len(codes)
+    near: npt.NDArray[np.bool_] = total[2 * NEAR_N + 1 :] > total[:size]
+    return near
+
+
+def output_logits(model: Model, x: Tensor) -> Tensor:
+    """Return the logits of the outputs from the trunk's vectors, (..., C)."""
+    if model.outputs is None:
+        raise ModelError("the model has no outputs: it predicts no labels")
+    out: Tensor = model.outputs(x)
+    return out
+
+
+@torch.no_grad()
+def start_from(model: Model, frequencies: Floats) -> None:
+    """Let the outputs of a fresh model start at the frequencies of the labels.
+
+    A rare label would else spend the first steps unlearning one half (Lin et al. 2017,
+    section 4.1).
+    """
+    if not isinstance(model.outputs, nn.Linear):
+        raise ModelError("the model has no outputs: it predicts no labels")
+    f = np.clip(frequencies, _RAREST, 1 - _RAREST)
+    model.outputs.bias.copy_(torch.from_numpy(np.log(f / (1 - f))))
+
+
+def gene_labels(
+    model: Model,
+    path: str,
+    corpus: Corpus,
+    train: Iterable[tuple[int, int, int]],
+    notify: Notify,
+) -> GeneLabels:
+    """Read an annotation and make a fresh model start from it.
+
+    Parameters
+    ----------
+    model : Model
+        The bias of its outputs is set, see :func:`start_from`.
+    path : str
+        GTF, GFF3 or BED file.
+    corpus : Corpus
+    train : iterable of (record, start, stop)
+        Where labels are counted.
+    notify : callable
+
+    Raises
+    ------
+    DataError
+        See :func:`genomeconv.train.annotation_files.read_annotation`.
+    ModelError
+        The model has other outputs.
+    """
+    annotation = read_annotation(path, corpus.length_of, corpus.label, notify)
+    frequencies = annotation.frequencies(train)
+    objective = GeneLabels(model.config, annotation, frequencies)
+    start_from(model, frequencies)
+    return objective

@@ -1,0 +1,287 @@
+"""The labels objective beside its formula, and what it must leave out."""
+
+from __future__ import annotations
+
+import json
+import math
+import tomllib
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from genomeconv.config import ExplicitFilter, ModelConfig
+from genomeconv.errors import ModelError, UsageError
+from genomeconv.model import build_model
+from genomeconv.train.annotation import OUTPUTS, Annotation, union
+from genomeconv.train.config import from_dict
+from genomeconv.train.evaluate import EvaluateOptions, evaluate
+from genomeconv.train.labels import (
+    LARGEST_WEIGHT,
+    NEAR_N,
+    GeneLabels,
+    near_n,
+    output_logits,
+    start_from,
+    weights,
+)
+from genomeconv.train.objectives import IGNORED
+from genomeconv.train.template import template
+from genomeconv.train.windows import Window
+
+C = len(OUTPUTS)
+CONFIG = ModelConfig(
+    width=8,
+    layers=1,
+    filters=(ExplicitFilter(taps=9, right=4),),
+    head="none",
+    outputs=OUTPUTS,
+)
+FREQUENCIES = np.array([1e-4, 1e-3, 0.35, 0.0, 0.01, 0.6] * 2)
+
+
+def annotated(**stretches):
+    empty = union([], [])
+    given_ = {
+        k.replace("_plus", "+").replace("_minus", "-"): v for k, v in stretches.items()
+    }
+    return Annotation([{name: given_.get(name, empty) for name in OUTPUTS}])
+
+
+def objective(annotation=None, frequencies=FREQUENCIES):
+    return GeneLabels(CONFIG, annotation or annotated(), frequencies)
+
+
+def test_targets_of_both_strands():
+    """A window that is read from the other strand has its labels turned round."""
+    annotation = annotated(CDS_plus=union([2], [5]), donor_minus=union([7], [8]))
+    codes = np.zeros(10, np.uint8)
+    cds, donor = (1 << OUTPUTS.index(name) for name in ("CDS+", "donor-"))
+    for reverse in (False, True):
+        window = Window(record=0, start=0, stop=10, reverse=reverse)
+        _, targets = objective(annotation).example(window, codes, None)
+        right = [0, 0, cds, cds, cds, 0, 0, donor, 0, 0]
+        if reverse:
+            cds_, donor_ = (1 << OUTPUTS.index(name) for name in ("CDS-", "donor+"))
+            right = [0, 0, donor_, 0, 0, cds_, cds_, cds_, 0, 0]
+        assert targets.tolist() == right
+
+
+def test_a_window_at_the_end_of_a_stretch():
+    """What follows the stretch counts for nothing."""
+    window = Window(record=0, start=0, stop=40, reverse=False)
+    codes = np.array([0] * 40 + [4] * 10, np.uint8)
+    inputs, targets = objective().example(window, codes, None)
+    assert inputs.tolist() == codes.tolist()
+    assert (targets[40:] == IGNORED).all()
+    assert (targets[: 40 - NEAR_N] == 0).all()
+
+
+@given(st.lists(st.tuples(st.integers(0, 4), st.integers(1, 80)), max_size=6))
+def test_near_n(runs):
+    codes = np.array([c for c, n in runs for _ in range(n)], np.uint8)
+    places = np.flatnonzero(codes == 4)
+    right = [any(abs(i - j) <= NEAR_N for j in places) for i in range(len(codes))]
+    assert near_n(codes).tolist() == right
+
+
+def test_weights():
+    found = weights(np.array([0.5, 0.1, 0.9, 0.0, 1e-9]))
+    assert found.tolist() == pytest.approx([1.0, 3.0, 1.0, 1.0, LARGEST_WEIGHT])
+
+
+@given(st.integers(0, 2**32 - 1))
+@settings(max_examples=20)
+def test_the_loss(seed):
+    """Beside the formula, an output and a base at a time."""
+    rng = np.random.default_rng(seed)
+    model = build_model(CONFIG, 1)
+    x = torch.from_numpy(rng.normal(size=(2, 5, 8)).astype(np.float32))
+    targets = rng.integers(0, 1 << C, (2, 5))
+    targets[rng.random((2, 5)) < 0.3] = IGNORED
+    found = float(objective().loss(model, x, torch.from_numpy(targets)).detach())
+    a = model.outputs.weight.detach().numpy().astype(float)
+    b = model.outputs.bias.detach().numpy().astype(float)
+    right = 0.0
+    for row in range(2):
+        for i in range(5):
+            if targets[row, i] == IGNORED:
+                continue
+            for c in range(C):
+                z = float(a[c] @ x[row, i].numpy().astype(float) + b[c])
+                f = FREQUENCIES[c]
+                w = math.sqrt((1 - f) / f) if f else 1.0
+                w = min(max(w, 1.0), LARGEST_WEIGHT)
+                p = 1 / (1 + math.exp(-(z + math.log(w))))
+                yes = targets[row, i] >> c & 1
+                right -= w * math.log(p) if yes else math.log(1 - p)
+    assert found == pytest.approx(right, rel=1e-5)
+
+
+@pytest.mark.parametrize("p", [0.001, 0.2, 0.9])
+def test_outputs_are_probabilities(p):
+    """The weighted loss of a label of probability p is least at logit(p)."""
+    w = LARGEST_WEIGHT
+    z = torch.tensor(0.0, dtype=torch.float64, requires_grad=True)
+    optimizer = torch.optim.LBFGS([z], line_search_fn="strong_wolfe", max_iter=100)
+
+    def loss():
+        optimizer.zero_grad()
+        total = sum(
+            share
+            * torch.nn.functional.binary_cross_entropy_with_logits(
+                z + math.log(w), torch.tensor(y).double(), pos_weight=torch.tensor(w)
+            )
+            for y, share in ((1.0, p), (0.0, 1 - p))
+        )
+        torch.autograd.backward(total)
+        return total
+
+    optimizer.step(loss)
+    assert float(z.detach()) == pytest.approx(math.log(p / (1 - p)), abs=1e-3)
+
+
+def test_a_fresh_model_starts_at_the_frequencies():
+    model = build_model(CONFIG, 1)
+    start_from(model, FREQUENCIES)
+    p = torch.sigmoid(output_logits(model, torch.zeros(8))).tolist()
+    assert p == pytest.approx(np.where(FREQUENCIES > 0, FREQUENCIES, 1e-6), rel=1e-3)
+
+
+def test_other_outputs_are_refused():
+    other = ModelConfig(width=8, layers=1, filters=CONFIG.filters, outputs=("x",))
+    with pytest.raises(ModelError) as caught:
+        GeneLabels(other, annotated(), FREQUENCIES)
+    assert str(caught.value) == (
+        f"config: model.outputs must be {', '.join(OUTPUTS)} for labels of genes, got x"
+    )
+    bare = build_model(ModelConfig(width=8, layers=1, filters=CONFIG.filters), 1)
+    for use in (
+        lambda: output_logits(bare, torch.zeros(8)),
+        lambda: start_from(bare, FREQUENCIES),
+    ):
+        with pytest.raises(ModelError) as caught:
+            use()
+        assert str(caught.value) == ("the model has no outputs: it predicts no labels")
+
+
+GENOME = "chr1\tx\tCDS\t{}\t{}\t.\t{}\t0\tParent=g{}\n"
+
+
+@pytest.fixture
+def labelled(tmp_path):
+    """An annotation of the small genome: a gene every 200 bases, some with introns."""
+    path = tmp_path / "genes.gff3"
+    rows = []
+    for name, size in (("chr1", 5000), ("chr2", 3000)):
+        for i, start in enumerate(range(700, size - 200, 200)):
+            strand = "+-"[i % 2]
+            for a, b in ((start, start + 40), (start + 80, start + 130)):
+                row = GENOME.format(a, b, strand, f"{name}.{i}")
+                rows.append(row.replace("chr1\t", f"{name}\t"))
+    path.write_text("".join(rows))
+    return path
+
+
+def settings_of(path):
+    return (
+        "objective.kind=labels",
+        f"objective.annotation={json.dumps(str(path))}",
+        "model.head=none",
+        f"model.outputs={json.dumps(OUTPUTS)}",
+        "model.filters.0.taps=25",
+        "model.filters.0.right=12",
+    )
+
+
+def test_a_run(train, tmp_path, labelled, helpers):
+    """From FASTA and GFF3 to a model with a card that has all the numbers."""
+    said = []
+    folder = tmp_path / "genes.run"
+    train(folder, *settings_of(labelled), notify=lambda level, text: said.append(text))
+    card = json.loads((folder / "report" / "card.json").read_text())
+    assert card["objective"]["annotation"] == "genes.gff3"
+    for part in ("valid", "test"):
+        found = card["results"][part]
+        assert set(found["cds"]) == {"+", "-", "both strands", "either strand"}
+        assert set(found["sites"]) == {"donor+", "donor-", "acceptor+", "acceptor-"}
+        assert set(found["baselines"]["average_precision"]) == set(found["sites"])
+    text = (folder / "report" / "card.md").read_text()
+    assert "| coding bases | F1 | precision | recall |" in text
+    losses = [x["loss"] for x in helpers.curve(folder) if x["kind"] == "train"]
+    assert all(math.isfinite(x) for x in losses)
+    assert "bits_per_base" not in helpers.curve(folder)[0]
+
+
+def test_the_template_is_a_config():
+    config = from_dict(tomllib.loads(template("labels", "a.fa")))
+    assert config.model.outputs == OUTPUTS
+    assert not config.model.causal
+    assert config.objective.annotation == "genes.gtf"
+
+
+def test_an_annotation_is_asked_for(make_config, labelled):
+    given_ = settings_of(labelled)
+    with pytest.raises(ModelError) as caught:
+        make_config(given_[0], *given_[2:])
+    assert str(caught.value) == ("config: objective.annotation must be a file, got ''")
+    with pytest.raises(ModelError) as caught:
+        make_config(given_[1])
+    assert "absent where objective.kind is not labels" in str(caught.value)
+    with pytest.raises(ModelError) as caught:
+        make_config(*given_[:2])
+    assert str(caught.value) == (
+        "config: model.outputs must be the names of the labels, got ()"
+    )
+
+
+class Nothing:
+    def start(self, total, description):
+        """Nothing to show."""
+
+    advance = start
+
+
+def test_evaluate(train, tmp_path, labelled, fasta, helpers):
+    """The numbers of the card again, through the command's function."""
+    folder = tmp_path / "genes.run"
+    train(folder, *settings_of(labelled))
+    record = json.loads((folder / "run.json").read_text())
+    bed = tmp_path / "test.bed"
+    lines = []
+    for region in record["splits"]["test"]["regions"]:
+        name, _, span = region.rpartition(":")
+        first, last = span.split("-")
+        lines.append(f"{name}\t{int(first) - 1}\t{last}\n")
+    bed.write_text("".join(lines))
+    asked = {"fasta": str(fasta), "model": str(folder / "model"), "device": "cpu"}
+    options = EvaluateOptions(**asked, annotation=labelled, bed=bed)
+    found = evaluate(options, Nothing(), helpers.quiet)
+    card = json.loads((folder / "report" / "card.json").read_text())
+    test = card["results"]["test"]
+    rows = {(r["what"], r["metric"]): r["model"] for r in found["rows"]}
+    assert rows["CDS, both strands", "f1"] == test["cds"]["both strands"]["f1"]
+    for name, value in test["average_precision"].items():
+        assert rows[name, "average precision"] == value
+    with pytest.raises(UsageError) as caught:
+        evaluate(
+            EvaluateOptions(**asked, annotation=labelled, order=3),
+            Nothing(),
+            helpers.quiet,
+        )
+    assert str(caught.value) == (
+        "--markov and --order are for models that predict bases; leave them out with "
+        "--annotation"
+    )
+
+
+def test_evaluate_a_model_without_labels(fasta, labelled, helpers):
+    options = EvaluateOptions(fasta=str(fasta), annotation=labelled, device="cpu")
+    with pytest.raises(ModelError) as caught:
+        evaluate(options, Nothing(), helpers.quiet)
+    assert str(caught.value) == (
+        "model human-small: predicts no labels of genes; evaluate it without "
+        "--annotation"
+    )
