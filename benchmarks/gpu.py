@@ -135,7 +135,7 @@ def summary(table: dict[str, Any]) -> list[str]:
                 f"{row['ms']:9.3f} ms  floor {row['floor ms']:.3f}"
                 f"  {row.get('speed-up') or 0:6.1f} x torch.fft"
             )
-    for name in ("model", "embed", "capture", "determinism", "failed", "stopped"):
+    for name in ("determinism", "capture", "model", "embed", "failed", "stopped"):
         lines += [f"{name}: {json.dumps(row)}" for row in table.get(name, [])]
     return lines
 

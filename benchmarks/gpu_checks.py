@@ -12,7 +12,12 @@ import torch
 from gpu_compile import Problem
 from torch import Tensor
 
-from genomeconv_kernels import fft_conv, prepare_filter
+from genomeconv_kernels import (
+    FrequencyMask,
+    fft_conv,
+    prepare_filter,
+    sparse_fft_conv,
+)
 from genomeconv_kernels.fftconv.gpu.limits import METHODS
 
 Row = dict[str, Any]
@@ -75,6 +80,7 @@ def _cases(machine: Any) -> list[Case]:
 def correctness_rows(machine: Any) -> Iterator[Row]:
     """Compare outputs and all gradients with float64, every band and type."""
     yield far_row(machine)
+    yield sparse_row(machine)
     for dtype, most in TOLERANCE.items():
         for case in _cases(machine):
             errors = gradient_errors(case, dtype, machine.device)
@@ -175,6 +181,29 @@ def far_row(machine: Any) -> Row:
         "method": "overlap_save", "B": 1, "H": H, "L": L, "K": 64, "right": 0,
         "dtype": "bfloat16", "worst": "last channel", "error": off,
         "correct": off <= TOLERANCE[torch.bfloat16],
+    }  # fmt: skip
+
+
+def sparse_row(machine: Any) -> Row:
+    """Compare a frequency-sparse convolution, and all its gradients, with torch's."""
+    F, L = (256, 300) if machine.rehearsal else (4096, 100_003)
+    case = Case("overlap_save", 2, 5, L, 100)
+    given, dy = tensors(case, torch.bfloat16, machine.device)
+    del given["skip"], given["state"]
+    mask = FrequencyMask.low_pass(F, 2)
+    found = []
+    for dtype in (torch.bfloat16, torch.float64):
+        leaves = {n: t.to(dtype).requires_grad_() for n, t in given.items()}
+        y = sparse_fft_conv(mask=mask, **leaves)
+        found.append(
+            [y.detach(), *torch.autograd.grad(y, leaves.values(), dy.to(dtype))]
+        )
+    errors = [error(got, wanted) for got, wanted in zip(*found, strict=True)]
+    machine.wait()
+    return {
+        **case._asdict(), "method": "sparse", "dtype": "bfloat16",
+        "worst": ["y", *given][errors.index(max(errors))], "error": max(errors),
+        "correct": max(errors) <= TOLERANCE[torch.bfloat16],
     }  # fmt: skip
 
 

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 from genomeconv_kernels import backend
 from genomeconv_kernels.dense import linear_add, linear_gelu, linear_transposed
+from genomeconv_kernels.fftconv.mask import FrequencyMask
 from genomeconv_kernels.fftconv.op import fft_conv
 from genomeconv_kernels.fftconv.plan import ConvPlan, plan_conv
 from genomeconv_kernels.fftconv.prepared import PreparedFilter, prepare_filter
 from genomeconv_kernels.fftconv.reference import fft_conv_reference
+from genomeconv_kernels.fftconv.sparse_op import sparse_fft_conv
 from genomeconv_kernels.implicit import (
     ImplicitWeights,
     implicit_encoding,
@@ -19,6 +21,7 @@ from genomeconv_kernels.shortconv.reference import short_conv_reference
 
 __all__ = [
     "ConvPlan",
+    "FrequencyMask",
     "ImplicitWeights",
     "MixerPast",
     "PreparedFilter",
@@ -35,4 +38,5 @@ __all__ = [
     "prepare_filter",
     "short_conv",
     "short_conv_reference",
+    "sparse_fft_conv",
 ]

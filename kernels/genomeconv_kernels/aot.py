@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import argparse
 import importlib
+import itertools
 import json
 import multiprocessing
 import os
@@ -27,7 +28,8 @@ from torch import Tensor
 
 from genomeconv_kernels.compiled import Source, compile_source
 from genomeconv_kernels.fftconv.gpu.limits import Limits
-from genomeconv_kernels.fftconv.gpu.plan import GpuPlan, plan_gpu
+from genomeconv_kernels.fftconv.gpu.plan import GpuPlan, plan_gpu, window
+from genomeconv_kernels.fftconv.mask import FACTORS, FrequencyMask
 from genomeconv_kernels.launch import record_launches
 
 Row = dict[str, Any]
@@ -41,7 +43,7 @@ TARGETS = {
 _PROCESSES = 2
 _CHANNELS = 32
 _TAPS = (4, 16, 128, 300, 1000, 2048, 4096, 16_384, 65_536, 1 << 20, 1 << 22)
-_LENGTHS = (512, 4096, 1 << 16, 1 << 20, 1 << 22)
+_LENGTHS = (256, 400, 512, 2048, 4096, 1 << 16, 1 << 20, 1 << 22)
 _FLOATS = (torch.bfloat16, torch.float16, torch.float32)
 
 
@@ -79,6 +81,7 @@ def sources(target: str) -> dict[str, Source]:
             if main or kind not in seen:
                 _carry_out(plan, dtype, L, every=main and kind not in seen)
             seen.add(kind)
+        _sparse(target)
         _others(target)
     return {source.key: source for source in map(Source.of, launches)}
 
@@ -110,6 +113,24 @@ def _carry_out(plan: GpuPlan, dtype: torch.dtype, L: int, *, every: bool) -> Non
     band.convolve(plan, x, k, Output(u, u, post_short=short))
     odd = empty(2, H, L + 1, dtype=dtype)[..., :-1]
     band.convolve(plan, Input(odd, odd, state), k, Output(u, odd))
+
+
+def _sparse(target: str) -> None:
+    """Launch frequency-sparse convolutions of every tile, bare and with gates."""
+    from genomeconv_kernels.fftconv.gpu import sparse
+    from genomeconv_kernels.fftconv.gpu.operands import Input, Output
+
+    H, L, K, main = _CHANNELS, 1 << 16, 64, target == "sm_90"
+    for F, dtype in itertools.product(FACTORS, (torch.bfloat16, torch.float32)):
+        mask = FrequencyMask.low_pass(F, 1)
+        u = torch.empty(2, H, L, dtype=dtype, device="meta")
+        where = window(K, 0, F)
+        plan = sparse.plan(mask, K, 0, *where, u, TARGETS[target])
+        if plan is not None:
+            k = sparse.prepare(plan, u.new_empty(H, K, dtype=torch.float32), mask)
+            sparse.convolve(plan, Input(u, u), k, Output(u, u))
+            if main:
+                sparse.convolve(plan, Input(u), k, Output(u))
 
 
 def _others(target: str) -> None:

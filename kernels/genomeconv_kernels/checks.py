@@ -124,6 +124,7 @@ def check_out(
     others: Iterable[object],
     *,
     read: Iterable[Tensor | None],
+    wanted: str = "a tensor of the shape, dtype and device of u",
 ) -> None:
     """Refuse a tensor that y (B, H, L) cannot be written into.
 
@@ -133,7 +134,6 @@ def check_out(
         If its shape, dtype or device is not that of `u`, if it shares memory with one
         of `read`, or if gradients of `u` or `others` are wanted.
     """
-    wanted = "a tensor of the shape, dtype and device of u"
     if not isinstance(out, Tensor) or out.dtype != u.dtype:
         refuse(op, "out", wanted, out, TypeError)
     if out.shape != u.shape or out.device != u.device:
@@ -141,6 +141,10 @@ def check_out(
     graded = any(isinstance(t, Tensor) and t.requires_grad for t in (u, *others))
     if graded and torch.is_grad_enabled():
         refuse(op, "out", "None where gradients are wanted", out, ValueError)
+    if torch.compiler.is_compiling():
+        return  # no memory yet; results are copied into it
     mine = out.untyped_storage().data_ptr()
-    if any(t is not None and t.untyped_storage().data_ptr() == mine for t in read):
+    if mine and any(
+        t is not None and t.untyped_storage().data_ptr() == mine for t in read
+    ):
         refuse(op, "out", "in memory of its own, not the input's", out, ValueError)

@@ -19,15 +19,22 @@ from torch import Tensor
 
 from genomeconv_kernels.checks import (
     check_companion,
+    check_out,
     check_signal,
     check_taps,
     compute_dtype,
+    describe,
     refuse,
 )
 from genomeconv_kernels.fftconv.gpu.operands import Input, Output, Short
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
-from genomeconv_kernels.fftconv.op import fft_conv, next_state
-from genomeconv_kernels.fftconv.prepared import PreparedFilter
+from genomeconv_kernels.fftconv.op import next_state
+from genomeconv_kernels.fftconv.prepared import (
+    PreparedFilter,
+    read,
+    run_prepared,
+    written,
+)
 from genomeconv_kernels.shortconv.op import MAX_TAPS, short_conv
 
 _OP = "mixer_conv"
@@ -76,15 +83,85 @@ def mixer_conv(
         In the one message form, before anything is computed.
     """
     B, H, L = _check(z, weight, bias, k, past)
-    if out is None:
-        out = torch.empty(B, H, L, dtype=z.dtype, device=z.device)
+    _check_call(z, weight, bias, k, past, out)
+    if torch.compiler.is_compiling():
+        y: Tensor = mixer_conv_op(z, weight, bias, past.short, past.long, *written(k))
+        out = y if out is None else out.copy_(y)
+    else:
+        if out is None:
+            out = torch.empty(B, H, L, dtype=z.dtype, device=z.device)
+        _write(z, weight, bias, k, past, out)
+    return out, _next(z, weight, bias, k, past)
+
+
+@torch.library.custom_op("genomeconv::mixer_conv", mutates_args=())
+def mixer_conv_op(
+    z: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    short: Tensor,
+    long: Tensor | None,
+    filter_: list[Tensor],
+    plan: str,
+) -> Tensor:
+    """Return y (B, H, L); all arguments checked, the filter as `written` writes it."""
+    B, _, L = z.shape
+    out = torch.empty(B, len(filter_[0]), L, dtype=z.dtype, device=z.device)
+    _write(z, weight, bias, read(filter_, plan), MixerPast(short, long), out)
+    return out
+
+
+@mixer_conv_op.register_fake
+def _(z, weight, bias, short, long, filter_, plan):
+    B, _, L = z.shape
+    return torch.empty(B, len(filter_[0]), L, dtype=z.dtype, device=z.device)
+
+
+def _check_call(
+    z: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    k: PreparedFilter,
+    past: MixerPast,
+    out: Tensor | None,
+) -> None:
+    """Refuse a filter prepared for other calls, gradients, and an `out` of no use."""
+    work, L = compute_dtype(z.dtype), z.shape[-1]
+    if k.taps.dtype != work or k.taps.device != z.device:
+        wanted = f"a filter prepared for {describe(work)} on {z.device}"
+        refuse(_OP, "k", wanted, k.taps, ValueError)
+    if not k.history and k.length < L:
+        wanted = f"of at most {k.length} positions, as the filter was prepared for"
+        refuse(_OP, "z", wanted, z, ValueError)
+    if not k.history and past.long is not None:
+        wanted = "None, the filter being prepared with history=False"
+        refuse(_OP, "past.long", wanted, past.long, ValueError)
+    for name, t in (("z", z), ("weight", weight), ("bias", bias)):
+        if t.requires_grad and torch.is_grad_enabled():
+            refuse(_OP, name, "free of gradients", "requires_grad=True", ValueError)
+    if out is not None:
+        like = z[:, : len(k.taps)]
+        wanted = f"{describe(z.dtype)} of shape (B, H, L) = {tuple(like.shape)}"
+        wanted = f"{wanted} on {z.device}"
+        check_out(_OP, out, like, (), read=(z,), wanted=wanted)
+
+
+def _write(
+    z: Tensor,
+    weight: Tensor,
+    bias: Tensor,
+    k: PreparedFilter,
+    past: MixerPast,
+    out: Tensor,
+) -> None:
     if isinstance(k.plan, GpuPlan):
         _fused(z, weight, bias, k, past, out)
-    else:
-        filtered = short_conv(_computed(z), weight, bias, past.short)
-        x0, x1, v = filtered.chunk(3, dim=1)
-        out.copy_(fft_conv(v, k, pre=x1, post=x0, state=past.long))
-    return out, _next(z, weight, bias, k, past)
+        return
+    filtered = short_conv(_computed(z), weight, bias, past.short)
+    x0, x1, v = filtered.chunk(3, dim=1)
+    y = torch.empty_like(out, dtype=filtered.dtype)
+    run_prepared(k, v, x1, x0, past.long, y)
+    out.copy_(y)
 
 
 def _check(

@@ -6,7 +6,16 @@ import pytest
 import torch
 
 import genomeconv_kernels
-from genomeconv_kernels import fft_conv, plan_conv, prepare_filter, short_conv
+from genomeconv_kernels import (
+    FrequencyMask,
+    backend,
+    fft_conv,
+    plan_conv,
+    prepare_filter,
+    short_conv,
+    sparse_fft_conv,
+)
+from genomeconv_kernels.launch import record_launches
 
 U, K = torch.zeros(2, 3, 10), torch.zeros(3, 4)
 FULL = prepare_filter(K, length=10)
@@ -261,6 +270,119 @@ def test_prepare_filter_refuses(change, kind, message):
     assert str(caught.value) == f"prepare_filter: {message}"
 
 
+BAND = FrequencyMask.low_pass(256, 1)
+SPARSE = [
+    (
+        {"u": U[0]},
+        ValueError,
+        f"u must be {SIGNAL}, got float32 of shape (3, 10) on cpu",
+    ),
+    (
+        {"k": K[:, :0]},
+        ValueError,
+        f"k must be {TAPS}, got float32 of shape (3, 0) on cpu",
+    ),
+    (
+        {"k": K.to("meta")},
+        ValueError,
+        "k must be float32 of shape (H, K) = (3, 4) on cpu, "
+        "got float32 of shape (3, 4) on meta",
+    ),
+    ({"mask": [[True]]}, TypeError, "mask must be a FrequencyMask, got list"),
+    (
+        {"pre": U.long()},
+        TypeError,
+        f"pre must be {LIKE}, got int64 of shape (2, 3, 10) on cpu",
+    ),
+    ({"right": 4}, ValueError, "right must be an integer in 0..3, got 4"),
+    (
+        {"k": torch.zeros(3, 250)},
+        ValueError,
+        "k must be of fewer taps, for windows of F = 256 positions to have room for 16 "
+        "outputs, got float32 of shape (3, 250) on cpu",
+    ),
+    (
+        {"circular": True},
+        ValueError,
+        "u must be of F = 256 positions where circular, "
+        "got float32 of shape (2, 3, 10) on cpu",
+    ),
+    (
+        {"u": torch.zeros(1, 3, 256), "k": torch.zeros(3, 257), "circular": True},
+        ValueError,
+        "k must be of at most F = 256 taps, got float32 of shape (3, 257) on cpu",
+    ),
+]
+
+
+@pytest.mark.parametrize(
+    ("change", "kind", "message"), SPARSE, ids=lambda v: str(v)[:40]
+)
+def test_sparse_fft_conv_refuses(change, kind, message, monkeypatch):
+    def compute(*_: object) -> None:
+        pytest.fail("something was computed")
+
+    place = "genomeconv_kernels.fftconv.sparse_op.sparse_fft_conv_op"
+    monkeypatch.setattr(place, compute)
+    with pytest.raises(kind) as caught:
+        sparse_fft_conv(**{"u": U, "k": K, "mask": BAND, **change})
+    assert str(caught.value) == f"sparse_fft_conv: {message}"
+
+
+MASK = [
+    (
+        {"fft_size": 300},
+        ValueError,
+        "fft_size must be one of 256, 512, 1024, 2048, 4096, got 300",
+    ),
+    (
+        {"fft_size": 256.0},
+        TypeError,
+        "fft_size must be an integer at least 1, got 256.0",
+    ),
+    (
+        {"kept": [[True]]},
+        TypeError,
+        "kept must be 1 tuples of 2 bools for F = 512, got list",
+    ),
+    (
+        {"kept": ((1, 0),)},
+        TypeError,
+        "kept must be 1 tuples of 2 bools for F = 512, got tuple",
+    ),
+    (
+        {"kept": ((True,), (False,))},
+        ValueError,
+        "kept must be 1 tuples of 2 bools for F = 512, got '((True,), (False,))'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("change", "kind", "message"), MASK, ids=lambda v: str(v)[:40])
+def test_a_frequency_mask_refuses(change, kind, message):
+    with pytest.raises(kind) as caught:
+        FrequencyMask(**{"fft_size": 512, "kept": ((True, False),), **change})
+    assert str(caught.value) == f"FrequencyMask: {message}"
+
+
+REFUSALS = [
+    *((fft_conv, {"u": U, "k": K, **change}) for change, _, _ in LONG),
+    *((short_conv, {"u": U, "w": K, **change}) for change, _, _ in SHORT),
+    *((sparse_fft_conv, {"u": U, "k": K, "mask": BAND, **c}) for c, _, _ in SPARSE),
+]
+
+
+def test_nothing_is_launched_on_bad_arguments():
+    """All refusals above, on the path of the kernels."""
+    with backend.forced("triton"), record_launches() as launches:
+        for call, given in REFUSALS:
+            with pytest.raises((TypeError, ValueError), match=f"^{call.__name__}: "):
+                call(**given)
+        assert launches == []
+        fft_conv(U, K)
+    assert launches
+
+
 def test_plan_conv_refuses():
     with pytest.raises(
         ValueError, match=r"^plan_conv: K must be an integer at least 1, got 0$"
@@ -271,6 +393,7 @@ def test_plan_conv_refuses():
 def test_public_names():
     assert {
         "ConvPlan",
+        "FrequencyMask",
         "PreparedFilter",
         "fft_conv",
         "fft_conv_reference",
@@ -278,4 +401,5 @@ def test_public_names():
         "prepare_filter",
         "short_conv",
         "short_conv_reference",
+        "sparse_fft_conv",
     } <= set(genomeconv_kernels.__all__)

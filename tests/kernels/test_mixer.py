@@ -85,6 +85,9 @@ def test_without_a_past_of_the_long_filter():
     assert error(y, truth(z, weight, bias, taps, none)) < 1e-5
 
 
+BARE = prepare_filter(torch.ones(2, 4), length=4, history=False)
+
+
 @pytest.mark.parametrize(
     ("change", "message"),
     [
@@ -112,8 +115,32 @@ def test_without_a_past_of_the_long_filter():
             {"k": prepare_filter(torch.ones(2, 4), length=8, right=1)},
             "mixer_conv: k must be a causal filter, got PreparedFilter",
         ),
+        (
+            {"k": prepare_filter(torch.ones(2, 4).double(), length=8)},
+            "mixer_conv: k must be a filter prepared for float32 on cpu, got float64 "
+            "of shape (2, 4) on cpu",
+        ),
+        (
+            {"k": BARE, "past": MixerPast(torch.zeros(1, 6, 2), None)},
+            "mixer_conv: z must be of at most 4 positions, as the filter was prepared "
+            "for, got float32 of shape (1, 6, 8) on cpu",
+        ),
+        (
+            {"k": BARE, "z": torch.zeros(1, 6, 3)},
+            "mixer_conv: past.long must be None, the filter being prepared with "
+            "history=False, got float32 of shape (1, 2, 3) on cpu",
+        ),
+        (
+            {"z": torch.zeros(1, 6, 8, requires_grad=True)},
+            "mixer_conv: z must be free of gradients, got 'requires_grad=True'",
+        ),
+        (
+            {"out": torch.zeros(1, 2, 7)},
+            "mixer_conv: out must be float32 of shape (B, H, L) = (1, 2, 8) on cpu, "
+            "got float32 of shape (1, 2, 7) on cpu",
+        ),
     ],
-    ids=["z", "bias", "weight", "past", "k"],
+    ids=lambda v: "-".join(v) if isinstance(v, dict) else "",
 )
 def test_refuses(change, message):
     given = {

@@ -27,7 +27,9 @@ from genomeconv_kernels.fftconv.plan import check_method
 from genomeconv_kernels.fftconv.prepared import (
     PreparedFilter,
     methods_for,
+    prepared_conv_op,
     run_prepared,
+    written,
 )
 
 _OP = "fft_conv"
@@ -288,6 +290,9 @@ def _run_prepared(
             if t is not None and t.requires_grad:
                 wanted = "free of gradients with a prepared filter (pass taps instead)"
                 refuse(_OP, name, wanted, "requires_grad=True", ValueError)
+    if torch.compiler.is_compiling():
+        y: Tensor = prepared_conv_op(u, pre, post, state, *written(k))
+        return y if out is None else out.copy_(y)
     if out is None:
         out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
     run_prepared(k, u, pre, post, state, out)

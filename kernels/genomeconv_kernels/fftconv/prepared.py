@@ -5,8 +5,10 @@ Axes: H channels, K taps, L positions.
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field
+from functools import lru_cache
 
 import torch
 from torch import Tensor
@@ -61,6 +63,12 @@ class PreparedFilter:
     plan: ConvPlan | GpuPlan
     taps: Tensor
     spectrum: Tensor | Spectrum | None
+    plan_text: str = field(init=False, repr=False)
+    """The plan as an operator takes it: a graph holds tensors and plain values."""
+
+    def __post_init__(self) -> None:
+        """Write the plan down once: a compiler cannot follow how."""
+        object.__setattr__(self, "plan_text", json.dumps(asdict(self.plan)))
 
     @property
     def nbytes(self) -> int:
@@ -201,6 +209,54 @@ def run_prepared(
     run_plan(k.plan, Source(x, a, s), k.taps, b, y, k.spectrum)
     if y is not out:
         out.copy_(y)
+
+
+@torch.library.custom_op("genomeconv::prepared_conv", mutates_args=())
+def prepared_conv_op(
+    u: Tensor,
+    pre: Tensor | None,
+    post: Tensor | None,
+    state: Tensor | None,
+    filter_: list[Tensor],
+    plan: str,
+) -> Tensor:
+    """Return y (B, H, L); filter and plan as `written` writes them."""
+    out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+    run_prepared(read(filter_, plan), u, pre, post, state, out)
+    return out
+
+
+@prepared_conv_op.register_fake
+def _(u, pre, post, state, filter_, plan):
+    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
+
+
+def written(k: PreparedFilter) -> tuple[list[Tensor], str]:
+    """Return a filter's tensors and its plan as operators take them."""
+    spectrum = k.spectrum
+    if spectrum is None:
+        return [k.taps], k.plan_text
+    parts = [spectrum] if isinstance(spectrum, Tensor) else list(spectrum)
+    return [k.taps, *parts], k.plan_text
+
+
+def read(filter_: list[Tensor], plan: str) -> PreparedFilter:
+    """Return the filter `written` wrote, as far as it takes part in a convolution."""
+    taps, *parts = filter_
+    spectrum = Spectrum(*parts) if len(parts) == 2 else parts[0] if parts else None
+    known = _plan_of(plan)
+    return PreparedFilter(
+        K=known.taps, length=0, right=known.right, history=True,
+        plan=known, taps=taps, spectrum=spectrum,
+    )  # fmt: skip
+
+
+@lru_cache(maxsize=256)
+def _plan_of(text: str) -> ConvPlan | GpuPlan:
+    values = json.loads(text)
+    if "factors" not in values:
+        return ConvPlan(**values)
+    return GpuPlan(**values | {"factors": tuple(values["factors"])})
 
 
 def fold_taps(plan: ConvPlan, k: Tensor, skip: Tensor | None) -> Tensor:

@@ -39,7 +39,8 @@ picked = {
     "short": (pick("short._convolve", "TWO=False"), ["sm_90"]),
     "order3": (pick("overlap_save._convolve", "N1=16", "N2=16", "N3=16", "T=0",
                     "PRECISION=ieee"), ["sm_90", "gfx942"]),
-    "blocks": (pick("toeplitz._convolve", "T=0", "HAS_PRE=True"), ["sm_90"]),
+    "blocks": (pick("toeplitz._convolve", "T=0", "HAS_PRE=True", "num_warps=4"),
+               ["sm_90"]),
 }
 print(json.dumps({
     f"{name} {target}": compile_source(source, target).row()

@@ -73,6 +73,29 @@ def test_forward_and_every_gradient(method, dtype):
 
 
 @pytest.mark.parametrize("method", METHODS)
+def test_only_the_inputs_are_kept_and_a_repeated_call_gives_the_same_bits(method):
+    given = {
+        name: t[:1, :1] if t.dim() == 3 else t[:1]
+        for name, t in arguments(TAPS[method]).items()
+    }
+    for t in given.values():
+        t.requires_grad_()
+    found, saved = [], []
+
+    def keep(t: Tensor) -> Tensor:
+        saved.append(t.data_ptr())
+        return t
+
+    for _ in range(2):
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda t: t):
+            y = fft_conv(**given, method=method)
+        grads = torch.autograd.grad(y.square().sum(), list(given.values()))
+        found.append([y.detach(), *grads])
+    assert set(saved) <= {t.data_ptr() for t in given.values()}
+    assert all(torch.equal(a, b) for a, b in zip(*found, strict=True))
+
+
+@pytest.mark.parametrize("method", METHODS)
 def test_two_sided(method):
     given = arguments(TAPS[method], state=False)
     for right in (1, TAPS[method] - 1):

@@ -28,6 +28,7 @@ from genomeconv_kernels.fftconv.gpu.limits import (
     crossovers_in_force,
 )
 from genomeconv_kernels.fftconv.gpu.plan import MAX_LENGTH, GpuPlan, plan_gpu
+from genomeconv_kernels.fftconv.gpu.shapes import packed
 from genomeconv_kernels.fftconv.gpu.tiles import TILES
 
 DTYPES = (torch.float16, torch.bfloat16, torch.float32)
@@ -209,6 +210,49 @@ def test_a_band_that_cannot_is_passed_over_for_the_next():
 def test_a_band_whose_blocks_would_be_empty_is_passed_over(L, K, method):
     plan = plan_gpu(1, 8, L, K, torch.bfloat16, limits=DATA_CENTRE)
     assert plan.method == method
+
+
+@pytest.mark.parametrize(
+    ("B", "L", "K", "method", "rows"),
+    [
+        (1, 1 << 20, 100, "toeplitz", 128),
+        (1, 4096, 100, "toeplitz", 64),  # one batch row fills half a tile
+        (64, 256, 100, "toeplitz", 128),  # 32 batch rows in each of two tiles
+        (4, 256, 100, "toeplitz", 16),  # four batch rows of four rows
+        (2, 1000, 100, "toeplitz", 32),
+        (1, 256, 100, "overlap_save", None),  # a quarter of the smallest tile
+        (100, 33, 30, "toeplitz", 128),  # 64 positions for 33
+        (100, 31, 30, "toeplitz", 128),  # no other band computes less
+    ],
+)
+def test_short_signals_share_a_toeplitz_tile_or_take_a_smaller(B, L, K, method, rows):
+    plan = plan_gpu(B, 8, L, K, torch.bfloat16, limits=DATA_CENTRE)
+    assert plan.method == method
+    if rows is not None:
+        assert plan.factors == (rows, 64)
+        assert plan.warps == rows // 16
+
+
+@settings(max_examples=200, derandomize=True)
+@given(
+    st.integers(1, 5000), st.integers(1, 20_000), st.integers(17, 512),
+    st.sampled_from(DTYPES),
+)  # fmt: skip
+def test_no_plan_for_few_taps_computes_more_than_it_must(B, L, K, dtype):
+    """A Toeplitz plan computes at most two positions an output, whatever the batch."""
+    plan = plan_gpu(B, 8, L, K, dtype, limits=DATA_CENTRE)
+    if plan.method == "toeplitz":
+        Q, runs = packed(B, L, *plan.factors)
+        assert Q * plan.factors[1] * -(-L // plan.factors[1]) <= plan.block or Q == 1
+        others = [
+            p.block <= 2 * L
+            for p in (
+                plan_gpu(B, 8, L, K, dtype, method=m, limits=DATA_CENTRE)
+                for m in ("partitioned", "long")
+            )
+        ]
+        wasted = -(-B // Q) * runs * plan.block > 2 * B * L
+        assert not (wasted and any(others))
 
 
 def test_tf32_only_where_it_is_asked_for():

@@ -9,10 +9,11 @@ import pytest
 import torch
 from triton.runtime import interpreter
 
-from genomeconv_kernels.fftconv.gpu import roofline
+from genomeconv_kernels import FrequencyMask, backend, sparse_fft_conv
+from genomeconv_kernels.fftconv.gpu import roofline, sparse
 from genomeconv_kernels.fftconv.gpu.limits import DATA_CENTRE
 from genomeconv_kernels.fftconv.gpu.operands import Input, Output
-from genomeconv_kernels.fftconv.gpu.plan import GpuPlan, plan_gpu
+from genomeconv_kernels.fftconv.gpu.plan import GpuPlan, plan_gpu, window
 from genomeconv_kernels.fftconv.gpu.roofline import H200, Shape, Work
 
 CASES = {
@@ -82,9 +83,29 @@ def test_one_pass_reads_its_inputs_and_writes_its_output_once():
     assert fp32 > 2 * 2 * elements + taps
 
 
-def test_a_masked_spectrum_is_loaded_in_part():
-    whole, half = work("overlap_save"), work("overlap_save", kept=0.5)
-    assert whole.bytes - half.bytes == 256 * 2 * plan("overlap_save").inner
+def masked(*rows: str) -> FrequencyMask:
+    """A mask of 1,024 points, its blocks given as letters."""
+    return FrequencyMask(
+        fft_size=1024, kept=tuple(tuple(letter == "x" for letter in r) for r in rows)
+    )
+
+
+MASKS = [masked("..", ".."), masked("x.", "x."), masked("..", ".x"), masked("xx", "xx")]
+
+
+@pytest.mark.parametrize("mask", MASKS, ids=lambda mask: f"{mask.share:.0%} kept")
+def test_dropped_blocks_are_neither_multiplied_nor_read(mask, flops):
+    """What the public call multiplies is what is kept, no more and no less."""
+    u, k = torch.randn(3, 2, 1700).half(), torch.randn(2, 100)
+    with backend.forced("triton"):
+        sparse_fft_conv(u, k, mask)
+    plan = sparse.plan(mask, 100, 0, *window(100, 0, 1024), u)
+    work = roofline.sparse(plan, mask, Shape(3, 2, 1700, 2))
+    assert sum(flops) == work.flops
+    whole = roofline.sparse(plan, MASKS[-1], Shape(3, 2, 1700, 2))
+    assert whole.bytes - work.bytes == 2 * 4096 * (1 - mask.share)
+    # A pair of windows with all kept takes what dense transforms do.
+    assert whole.flops == 2 * 3 * 2 // 2 * 2 * 8 * 1024 * 64
 
 
 def test_workspaces_are_counted_where_there_are_some():

@@ -8,7 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
+from genomeconv_kernels import FrequencyMask, backend, fft_conv, sparse_fft_conv
 from genomeconv_kernels.fftconv.gpu import sparse
+from genomeconv_kernels.fftconv.gpu.limits import Limits
 from genomeconv_kernels.fftconv.gpu.operands import Input, Output
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan, window
 
@@ -25,8 +27,9 @@ MASKS = {
 }
 
 
-def mask_of(name: str) -> Tensor:
-    return torch.tensor(MASKS[name], dtype=torch.bool)
+def mask_of(name: str) -> FrequencyMask:
+    rows = tuple(tuple(map(bool, row)) for row in MASKS[name])
+    return FrequencyMask(fft_size=math.prod(FACTORS), kept=rows)
 
 
 def plan_of(K: int, right: int = 0, operand: str = "float32", **how) -> GpuPlan:
@@ -44,17 +47,18 @@ def draw(B: int, H: int, L: int, K: int, seed: int = 0):
     return u, pre, post, torch.randn(H, K, generator=g)
 
 
-def run(plan, x: Input, k: Tensor, mask: Tensor, post=None, spoil=False) -> Tensor:
+def run(plan, x: Input, k: Tensor, mask, post=None, spoil=False) -> Tensor:
     out = torch.full(x.u.shape, torch.nan, dtype=x.u.dtype)
     filter_ = sparse.prepare(plan, k, mask)
     if spoil:
-        kept = mask.repeat_interleave(16, 0).repeat_interleave(16, 1).flatten()
+        kept = torch.tensor(mask.kept).repeat_interleave(16, 0)
+        kept = kept.repeat_interleave(16, 1).flatten()
         filter_.values[..., ~kept] = torch.nan
     sparse.convolve(plan, x, filter_, Output(out, post))
     return out
 
 
-def masked(k: Tensor, mask: Tensor) -> Tensor:
+def masked(k: Tensor, mask: FrequencyMask) -> Tensor:
     """Spectrum of taps in float64, dropped frequencies 0, found by arithmetic."""
     N1, N2 = FACTORS
     F = N1 * N2
@@ -64,12 +68,12 @@ def masked(k: Tensor, mask: Tensor) -> Tensor:
             k1, k2 = g % N1, g // N1
             row = (k1 if k1 < N1 // 2 else N1 - k1) if k1 != N1 // 2 else 0
             column = min(k2, N2 - 1 - k2)
-            block = bool(mask[row // 8, column // 8])
+            block = mask.kept[row // 8][column // 8]
             keep[f] = block if g == f else keep[f] & block
     return torch.fft.fft(k.double(), F) * keep
 
 
-def true(x: Tensor, k: Tensor, mask: Tensor, plan: GpuPlan) -> Tensor:
+def true(x: Tensor, k: Tensor, mask: FrequencyMask, plan: GpuPlan) -> Tensor:
     """Block by block the valid part of circular convolutions with masked spectra."""
     F, L = plan.inner, x.shape[-1]
     padded = torch.cat(
@@ -124,22 +128,12 @@ def test_mutants_fail(name, error, tolerance):
     u, _, _, k = draw(1, 1, 700, 100)
     plan, mask = plan_of(100), mask_of(name)
     got = run(plan, Input(u), k, mask)
-    more = mask.clone()
-    more[tuple((~mask).nonzero()[0])] = True
-    for other in (more, torch.ones_like(mask)):
+    rows = [list(row) for row in mask.kept]
+    r, c = next((r, row.index(False)) for r, row in enumerate(rows) if not all(row))
+    rows[r][c] = True
+    more = FrequencyMask(fft_size=mask.fft_size, kept=tuple(map(tuple, rows)))
+    for other in (more, mask_of("all")):
         assert error(got, true(u, k, other, plan)) > 5 * tolerance[torch.bfloat16]
-
-
-def test_work_of_dropped_blocks_is_skipped():
-    dense = 2 * 8 * math.prod(FACTORS) * sum(FACTORS)
-    assert sparse.sparse_flops(mask_of("all"), FACTORS) == dense
-    assert sparse.sparse_flops(mask_of("none"), FACTORS) == 0
-    # Half the row blocks: half of all. A quarter of the columns: so much inside.
-    N1, N2 = FACTORS
-    assert sparse.sparse_flops(mask_of("one row"), FACTORS) == dense // 2
-    inner = 16 * N1 * N2 * N2
-    low = sparse.sparse_flops(mask_of("low"), FACTORS)
-    assert low == dense - inner + inner // 4
 
 
 @pytest.mark.parametrize("name", MASKS)
@@ -154,40 +148,86 @@ def test_loops_run_over_what_is_kept(name):
         for r, first, last in zip(entries[:rows], starts, starts[1:], strict=False)
         for c in columns[first:last]
     ]
-    assert blocks == mask.nonzero().tolist()
+    assert blocks == torch.tensor(mask.kept).nonzero().tolist()
 
 
-def test_kept_frequencies_are_symmetric_and_nearly_all_of_their_blocks():
-    F = math.prod(FACTORS)
-    for name in MASKS:
-        mask = mask_of(name)
-        kept = sparse.kept_frequencies(mask, FACTORS)
-        assert kept.equal(kept[-torch.arange(F) % F])
-        assert 0 <= int(mask.sum()) * 256 - int(kept.sum()) <= 2 * BLOCKS[1]
-    assert sparse.kept_frequencies(mask_of("all"), FACTORS).all()
+@pytest.fixture
+def triton():
+    with backend.forced("triton"):
+        yield
 
 
-@pytest.mark.parametrize(
-    ("factors", "mask", "message"),
-    [
-        (
-            (16, 16, 16),
-            torch.ones(1, 1, dtype=torch.bool),
-            "prepare: factors: wanted two powers of two from 16 up, got (16, 16, 16)",
-        ),
-        (
-            FACTORS,
-            torch.ones(4, 2, dtype=torch.bool),
-            "prepare: mask: wanted bool (2, 4), got torch.bool (4, 2)",
-        ),
-        (
-            FACTORS,
-            torch.ones(2, 4),
-            "prepare: mask: wanted bool (2, 4), got torch.float32 (2, 4)",
-        ),
-    ],
-)
-def test_messages(factors, mask, message):
-    with pytest.raises(ValueError, match=r"^prepare: ") as refused:
-        sparse.prepare(plan_of(100, factors=factors), torch.ones(1, 100), mask)
-    assert str(refused.value) == message
+def single(F: int, share: int) -> FrequencyMask:
+    """A mask that keeps every so manieth block."""
+    rows, columns = FrequencyMask.low_pass(F, 1).blocks
+    flat = [i % share == 0 for i in range(rows * columns)]
+    return FrequencyMask.of_blocks(F, flat)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16, torch.bfloat16])
+@pytest.mark.parametrize("F", [256, 512, 1024, 2048, 4096])
+@pytest.mark.usefixtures("triton")
+def test_the_public_call_is_its_definition(F, dtype, error, tolerance):
+    """Every size and dtype, with a kernel of its own or through torch."""
+    u, pre, post, k = draw(3, 1, 300, 70)
+    u, pre, post = u.to(dtype), pre.to(dtype), post.to(dtype)
+    mask = single(F, 2)
+    got = sparse_fft_conv(u, k, mask, pre, post, right=9)
+    assert got.dtype == dtype
+    with backend.forced("torch"):
+        wide = [t.double() for t in (u, k, pre, post)]
+        wanted = sparse_fft_conv(*wide[:2], mask, *wide[2:], right=9)
+    assert error(got, wanted) < tolerance[dtype]
+
+
+@pytest.mark.usefixtures("triton")
+def test_a_period_with_taps_ahead(error):
+    u, pre, _, k = draw(2, 2, 256, 256)
+    mask = single(256, 1)
+    got = sparse_fft_conv(u, k, mask, pre, right=100, circular=True)
+    wanted = fft_conv(u.double(), k.double(), pre.double(), right=100, circular=True)
+    assert error(got, wanted) < 1e-5
+
+
+@pytest.mark.usefixtures("triton")
+def test_every_gradient(error, tolerance):
+    given = draw(2, 2, 700, 60)
+    mask, grads = single(512, 2), []
+    for dtype, path in ((torch.float16, "triton"), (torch.float64, "torch")):
+        u, pre, post = (t.half().to(dtype).requires_grad_() for t in given[:3])
+        k = given[3].to(torch.promote_types(dtype, torch.float32))
+        k = k.detach().clone().requires_grad_()
+        with backend.forced(path):
+            y = sparse_fft_conv(u, k, mask, pre, post, right=3)
+            y.backward(torch.cos(torch.arange(y.numel())).view_as(y).half().to(dtype))
+        grads.append((u.grad, k.grad, pre.grad, post.grad))
+    for got, wanted in zip(*grads, strict=True):
+        assert error(got, wanted) < tolerance[torch.float16]
+
+
+def test_no_tile_no_plan():
+    """float32 has none beyond 512 points, and none is where memory is short."""
+    like = torch.empty(1, dtype=torch.bfloat16)
+    tiny = Limits(target="sm_75", shared=4096)
+    for F in (256, 512, 1024, 2048, 4096):
+        mask = single(F, 1)
+        where = mask, 9, 0, *window(9, 0, F)
+        assert sparse.plan(*where, like).factors == mask.factors
+        assert (sparse.plan(*where, like.float()) is None) == (F > 512)
+        with pytest.MonkeyPatch.context() as patch:
+            patch.setattr(Limits, "of", lambda device: tiny)
+            assert (sparse.plan(*where, like) is None) == (F > 256)
+
+
+def test_a_nan_stays_in_its_blocks_row_and_channel():
+    u, _, _, k = draw(2, 2, 1000, 100)
+    u[0, 1, 480] = torch.nan
+    mask = single(256, 2)
+    halo, V = window(100, 0, 256)
+    with backend.forced("triton"):
+        bad = ~sparse_fft_conv(u, k, mask).isfinite()
+    starts = [t for t in range(0, 1000, V) if t - halo <= 480 < t - halo + 256]
+    wanted = torch.zeros_like(bad)
+    for t in starts:
+        wanted[0, 1, t : t + V] = True
+    assert bad.equal(wanted)

@@ -146,8 +146,8 @@ def _columns_forward(
     ss = row_of(state, b, h, state_b, state_h)
     wide: tl.constexpr = T + 1
     past: tl.constexpr = max(T - 1, 0)
-    ut, up = u_table + h * wide, u_past + (b * H + h) * past
-    pt, pp_ = pre_table + h * wide, pre_past + (b * H + h) * past
+    ut, up = u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past
+    pt, pp_ = pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past
 
     no, c = positions(O1, O2, C)
     n = no * INNER + (tile * C + c)
@@ -209,7 +209,7 @@ def _columns_inverse(
         im += tl.load(so_far + (t + F), mask=imag, other=0.0)
     wide: tl.constexpr = T + 1
     past: tl.constexpr = max(T - 1, 0)
-    ot, op = post_table + h * wide, post_past + (b * H + h) * past
+    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
     o = row_of(out, b, h, out_b, out_h)
     g = row_of(post, b, h, post_b, post_h)
     write(re, o, g, t, real, L, ot, op, HAS_POST, T)

@@ -75,8 +75,8 @@ def _windows(
     ss = row_of(state, b, h, state_b, state_h)
     wide: tl.constexpr = T + 1
     past: tl.constexpr = max(T - 1, 0)
-    ut, up = u_table + h * wide, u_past + (b * H + h) * past
-    pt, pp_ = pre_table + h * wide, pre_past + (b * H + h) * past
+    ut, up = u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past
+    pt, pp_ = pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past
 
     n = positions(N1, N2, N3)
     t = begin + j * F + n
@@ -131,7 +131,7 @@ def _blocks(
     t = i * F + positions(N1, N2, N3)
     wide: tl.constexpr = T + 1
     past: tl.constexpr = max(T - 1, 0)
-    ot, op = post_table + h * wide, post_past + (b * H + h) * past
+    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
     o = row_of(out, b, h, out_b, out_h)
     g = row_of(post, b, h, post_b, post_h)
     write(y, o, g, t, t < L, L, ot, op, HAS_POST, T)

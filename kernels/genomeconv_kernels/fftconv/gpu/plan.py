@@ -24,6 +24,7 @@ from genomeconv_kernels.fftconv.gpu.limits import (
     crossovers_in_force,
 )
 from genomeconv_kernels.fftconv.gpu.shapes import (
+    packed,
     shape_long,
     shape_partitioned,
     shape_short,
@@ -212,15 +213,25 @@ def _first_fit(p: _Problem, wanted: Method) -> GpuPlan:
 
     Cross-overs are those of long signals: a band whose blocks are more than twice as
     long as the signal would compute more nothing than outputs, and is passed over too
-    if another is not. The short band has no such waste.
+    if another is not. The short band has no such waste; a Toeplitz tile holds several
+    batch rows.
     """
     at = METHODS.index(wanted)
     plans = []
     for method in METHODS[at:] + METHODS[:at][::-1]:
         with contextlib.suppress(_UnfitError):
             plans.append(_BANDS[method](p))
-    full = [x for x in plans if x.method == "short" or x.block <= 2 * p.length]
-    return (full or plans)[0]
+    return next((plan for plan in plans if _is_full(p, plan)), plans[0])
+
+
+def _is_full(p: _Problem, plan: GpuPlan) -> bool:
+    if plan.method == "short":
+        return True
+    if plan.method == "toeplitz":
+        Q, runs = packed(p.batch, p.length, *plan.factors)
+        computed = math.ceil(p.batch / Q) * runs * plan.block
+        return computed <= 2 * p.batch * p.length
+    return plan.block <= 2 * p.length
 
 
 def window(taps: int, right: int, points: int) -> tuple[int, int]:
@@ -256,7 +267,7 @@ def _short(p: _Problem) -> GpuPlan:
 def _toeplitz(p: _Problem) -> GpuPlan:
     if p.taps > MAX_TOEPLITZ:
         raise _UnfitError(f"it takes {MAX_TOEPLITZ:,} at most")
-    factors, warps, _ = shape_toeplitz(p.operand)
+    factors, warps, _ = shape_toeplitz(p.batch, p.length, p.operand)
     return p.plan("toeplitz", factors, warps, block=math.prod(factors))
 
 

@@ -15,7 +15,8 @@ from dataclasses import dataclass, replace
 from typing import Literal, NamedTuple
 
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan, transform_flops
-from genomeconv_kernels.fftconv.gpu.shapes import shape_long, tiles
+from genomeconv_kernels.fftconv.gpu.shapes import packed, shape_long, tiles
+from genomeconv_kernels.fftconv.mask import BLOCK, FrequencyMask
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -95,7 +96,6 @@ def forward(
     pre: bool = False,
     post: bool = False,
     outputs: int = 1,
-    kept: float = 1.0,
 ) -> Work:
     """Return the work of y = post (k * (pre u)); the filter is prepared, if it can be.
 
@@ -105,14 +105,35 @@ def forward(
         Whether there are gates.
     outputs
         2 where the result is stored twice under two gates, as the backward pass does.
-    kept
-        Share of the spectrum that a mask of frequencies keeps: the rest is not loaded.
     """
     gates = bool(pre) + (outputs if post or outputs > 1 else 0)
     ends = shape.elements * shape.itemsize * (1 + gates + outputs)
     between, flops = _inside(plan, shape)
     k_bytes, k_flops = _filter(plan)
-    return Work(ends + between + shape.H * k_bytes * kept, flops + shape.H * k_flops)
+    return Work(ends + between + shape.H * k_bytes, flops + shape.H * k_flops)
+
+
+def sparse(
+    plan: GpuPlan,
+    mask: FrequencyMask,
+    shape: Shape,
+    *,
+    pre: bool = False,
+    post: bool = False,
+) -> Work:
+    """Return the work of a frequency-sparse convolution, its filter prepared.
+
+    Of a pair of windows the first and the last product run over the rows of blocks with
+    any kept, those between over kept blocks: of all, 16 F (N1 + N2), as dense ones.
+    Only kept blocks of a filter are read.
+    """
+    N1, N2 = mask.factors
+    rows, blocks = sum(map(any, mask.kept)), sum(map(sum, mask.kept))
+    ends = shape.elements * shape.itemsize * (2 + pre + post)
+    pairs = math.ceil(shape.B * math.ceil(shape.L / plan.block) / 2)
+    flops = 2 * 8 * BLOCK * N2 * (N1 * rows + BLOCK * blocks)
+    loaded = 2 * _width(plan) * BLOCK**2 * blocks
+    return Work(ends + shape.H * loaded, shape.H * pairs * flops)
 
 
 def backward(
@@ -178,7 +199,9 @@ def _inside(plan: GpuPlan, shape: Shape) -> tuple[float, float]:
     if plan.method == "toeplitz":
         M = plan.factors[1]
         depth = (plan.taps + -plan.right % 8 + M - 2) // M + 1
-        return 0, 2 * M * depth * rows * blocks * plan.block
+        Q, runs = packed(shape.B, shape.L, *plan.factors)
+        positions = shape.H * math.ceil(shape.B / Q) * runs * plan.block
+        return 0, 2 * M * depth * positions
     if plan.method == "overlap_save":
         return 0, rows * blocks * _window_flops(plan)
     if plan.method == "partitioned":

@@ -163,18 +163,34 @@ def shape_partitioned(K: int, right: int, operand: Operand) -> PartitionedShape:
     )
 
 
-def shape_toeplitz(operand: Operand) -> ToeplitzShape:
+def shape_toeplitz(B: int, L: int, operand: Operand) -> ToeplitzShape:
     """Return the tile of the products, whatever the number of taps.
 
     Rows of 64 positions: fewer would be read more often (D times), more would multiply
-    more zeros (K + M of M) and no longer leave room for two programs on a processor.
+    more zeros (K + M of M) and no longer leave room for two programs on a processor. As
+    many rows as a program has registers for, but no more than all batch rows fill.
     """
-    if operand == "float16":
-        return ToeplitzShape((128, 64), 8, "ieee")
-    return ToeplitzShape((64, 32), 4, "tf32x3")
+    N, M, warps = (128, 64, 8) if operand == "float16" else (64, 32, 4)
+    rows = power_of_two(math.ceil(L / M)) * power_of_two(B)
+    few = max(min(rows, N), 16)
+    precision: Literal["ieee", "tf32x3"] = "ieee" if operand == "float16" else "tf32x3"
+    return ToeplitzShape((few, M), max(warps * few // N, 1), precision)
+
+
+def packed(B: int, L: int, N: int, M: int) -> tuple[int, int]:
+    """Return (Q, runs): batch rows of a Toeplitz tile, tiles of a batch row."""
+    rows = power_of_two(math.ceil(L / M))
+    if rows >= N:
+        return 1, math.ceil(L / (N * M))
+    return min(N // rows, power_of_two(B)), 1
+
+
+def power_of_two(n: int) -> int:
+    """Return the power of two at or above n."""
+    return 1 << (n - 1).bit_length()
 
 
 def shape_short(L: int) -> ShortShape:
     """Return the run of positions of a program: 16 a thread, no more than there are."""
-    block = min(max(1 << (L - 1).bit_length(), 512), 2048)
+    block = min(max(power_of_two(L), 512), 2048)
     return ShortShape(block, block // 512)

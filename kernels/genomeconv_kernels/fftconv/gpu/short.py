@@ -110,8 +110,8 @@ def _convolve(
         row_of(pre, b, h, pre_b, pre_h),
         row_of(state, b, h, state_b, state_h),
         t + C * AHEAD, L, S,
-        u_table + h * wide, u_past + (b * H + h) * past,
-        pre_table + h * wide, pre_past + (b * H + h) * past,
+        u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past,
+        pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past,
         HAS_PRE, HAS_STATE, T, GROUPS,
     )  # fmt: skip
     start = 0.0
@@ -128,7 +128,7 @@ def _convolve(
 
     o = row_of(out, b, h, out_b, out_h)
     g = row_of(post, b, h, post_b, post_h)
-    ot, op = post_table + h * wide, post_past + (b * H + h) * past
+    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
     write(y, o, g, t, t < L, L, ot, op, HAS_POST, T)
     if TWO:
         o = row_of(out2, b, h, out2_b, out2_h)
@@ -158,16 +158,16 @@ def _correlate(
         row_of(pre, b, h, pre_b, pre_h),
         row_of(state, b, h, state_b, state_h),
         t + C * AHEAD, L, S,
-        u_table + h * wide, u_past + (b * H + h) * past,
-        pre_table + h * wide, pre_past + (b * H + h) * past,
+        u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past,
+        pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past,
         HAS_PRE, HAS_STATE, T, GROUPS,
     )  # fmt: skip
     g_wide: tl.constexpr = GT + 1
     g_before: tl.constexpr = max(GT - 1, 0)
     gated = gated_at(
         row_of(g, b, h, g_b, g_h), row_of(post, b, h, post_b, post_h), g, t, L, 0,
-        g_table + h * g_wide, g_past + (b * H + h) * g_before,
-        post_table + h * g_wide, post_past + (b * H + h) * g_before,
+        g_table + h * g_wide, g_past + (b.to(tl.int64) * H + h) * g_before,
+        post_table + h * g_wide, post_past + (b.to(tl.int64) * H + h) * g_before,
         HAS_POST, False, GT,
     )  # fmt: skip
     columns = _columns(gated)

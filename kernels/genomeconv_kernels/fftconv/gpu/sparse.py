@@ -1,16 +1,7 @@
 """Frequency-sparse convolution: blocks of the spectrum left out, with all their work.
 
-Axes: B batch, H channels, L positions, K taps, F = N1 N2 points of a window. Frequency
-k = k1 + N1 k2 stands in a table of N1 x N2, which a mask covers in blocks of 16 x 16.
-Rows and columns are folded, so that a frequency and its mirror F - k share a block:
-
-    rows     0, N1/2, 1, N1-1, 2, N1-2, ...       row block r: 8 r <= |k1| < 8 (r + 1)
-    columns  0, N2-1, 1, N2-2, ...                column block c: about 8 c N1 <= |k|
-                                                  < 8 (c + 1) N1, a band of frequencies
-
-Of row k1 = 0, whose mirrors lie one column further, frequency 8 c N1 belongs to two
-blocks and is kept with both; N1/2 takes the place of a mirror in the first row block.
-Only so is the masked filter real, and the two windows of a pair stay apart.
+Axes: B batch, H channels, L positions, K taps, F = N1 N2 points of a window, whose
+frequencies stand in a table of N1 x N2, rows and columns folded; see `..mask`.
 
 Each block of outputs is the valid part of the circular convolution of F points with the
 masked spectrum. Where one window holds the whole signal (`block` = F, no halo) that is
@@ -28,9 +19,11 @@ import triton.language as tl
 from torch import Tensor
 
 from genomeconv_kernels.fftconv.gpu import tables
+from genomeconv_kernels.fftconv.gpu.limits import Limits, Operand
 from genomeconv_kernels.fftconv.gpu.operands import OPERANDS, Input, Output
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 from genomeconv_kernels.fftconv.gpu.signal import normalise
+from genomeconv_kernels.fftconv.gpu.tiles import SPARSE_TILES
 from genomeconv_kernels.fftconv.gpu.transform import positions, turn
 from genomeconv_kernels.fftconv.gpu.windows import (
     arguments,
@@ -39,9 +32,8 @@ from genomeconv_kernels.fftconv.gpu.windows import (
     window_of,
     write_row,
 )
+from genomeconv_kernels.fftconv.mask import FrequencyMask, folded, order
 from genomeconv_kernels.launch import launch
-
-BLOCK = 16
 
 
 class SparseSpectrum(NamedTuple):
@@ -55,45 +47,6 @@ class SparseSpectrum(NamedTuple):
     """int32: kept row blocks; where each one's columns begin, and end; the columns."""
     rows: int
     """Row blocks with a block kept."""
-
-
-def folded(N: int, *, rows: bool) -> Tensor:
-    """Return the k1 (rows) or k2 of each row or column of the folded table."""
-    half = torch.arange(N // 2)
-    mirrors = (N - half) % N if rows else N - 1 - half
-    if rows:
-        mirrors[0] = N // 2
-    return torch.stack([half, mirrors], dim=1).flatten()
-
-
-def kept_frequencies(mask: Tensor, factors: tuple[int, ...]) -> Tensor:
-    """Return which of the F frequencies a mask keeps (F,), bool, by k.
-
-    Those whose block is kept, and their mirror's.
-    """
-    N1, N2 = factors
-    place = _order(factors)
-    inside = mask.cpu().repeat_interleave(BLOCK, 0).repeat_interleave(BLOCK, 1)
-    kept = torch.empty(N1 * N2, dtype=torch.bool)
-    kept[place] = inside.flatten()
-    return kept & kept.roll(-1).flip(0)
-
-
-def _order(factors: tuple[int, ...]) -> Tensor:
-    """Return frequency k of every place of the folded table, (F,)."""
-    N1, N2 = factors
-    return (folded(N1, rows=True)[:, None] + N1 * folded(N2, rows=False)).flatten()
-
-
-def sparse_flops(mask: Tensor, factors: tuple[int, ...]) -> int:
-    """Return real FLOPs of the products of one pair of windows.
-
-    The first and the last product run over row blocks with anything kept, those between
-    over kept blocks; all kept, it is what the dense transforms take, 16 F (N1 + N2).
-    """
-    N1, N2 = factors
-    rows, blocks = int(mask.any(1).sum()), int(mask.sum())
-    return 2 * 8 * BLOCK * N2 * (N1 * rows + BLOCK * blocks)
 
 
 @triton.jit
@@ -216,42 +169,66 @@ def _convolve(
     )  # fmt: skip
 
 
-def prepare(plan: GpuPlan, taps: Tensor, mask: Tensor) -> SparseSpectrum:
-    """Return the masked spectra of taps (H, K); mask (N1/16, N2/16), bool.
+def plan(
+    mask: FrequencyMask,
+    taps: int,
+    right: int,
+    halo: int,
+    block: int,
+    like: Tensor,
+    limits: Limits | None = None,
+) -> GpuPlan | None:
+    """Return how windows of a mask run on the device of `like`; None: they cannot.
 
-    Reads the mask on the host: a GPU's is waited for.
-
-    Raises
-    ------
-    ValueError
-        The plan's transform is not of two factors, or the mask is not of its shape.
+    float32 beyond the last of its tiles would spill.
     """
-    mask = mask.cpu()
-    if len(plan.factors) != 2 or any(N % BLOCK for N in plan.factors):
-        raise ValueError(
-            f"prepare: factors: wanted two powers of two from {BLOCK} up, "
-            f"got {plan.factors}"
-        )
-    shape = tuple(N // BLOCK for N in plan.factors)
-    if mask.dtype != torch.bool or tuple(mask.shape) != shape:
-        raise ValueError(
-            f"prepare: mask: wanted bool {shape}, got {mask.dtype} {tuple(mask.shape)}"
-        )
-    k = _order(plan.factors)
-    dense = torch.fft.fft(taps.float(), plan.inner)[:, k.to(taps.device)]
-    dense = dense * kept_frequencies(mask, plan.factors)[k].to(taps.device)
+    operand: Operand = "float32" if like.dtype == torch.float32 else "float16"
+    limits = limits or Limits.of(like.device)
+    tile = SPARSE_TILES[operand].get(mask.fft_size)
+    if tile is None or tile.shared > limits.shared:
+        return None
+    return GpuPlan(
+        method="overlap_save", first_tap=0, taps=taps, right=right, block=block,
+        halo=halo, factors=tile.factors, operand=operand,
+        precision="ieee" if limits.amd else tile.precision, warps=tile.warps,
+    )  # fmt: skip
+
+
+def prepare(plan: GpuPlan, taps: Tensor, mask: FrequencyMask) -> SparseSpectrum:
+    """Return the masked spectra of taps (H, K); the plan has the mask's factors."""
+    places = _places(mask, taps.device)
+    dense = torch.fft.fft(taps.float(), plan.inner)[:, places.order]
+    dense = torch.where(places.inside, dense, 0)
     values = torch.view_as_real(dense).movedim(-1, 1)
     scale = values.abs().amax((1, 2))
     scale = torch.where((scale > 0) & scale.isfinite(), scale, 1.0)
     values = (values / scale[:, None, None]).to(OPERANDS[plan.operand]).contiguous()
-    columns = [row.nonzero().flatten().tolist() for row in mask]
+    return SparseSpectrum(values, scale, places.kept, sum(map(any, mask.kept)))
+
+
+class _Places(NamedTuple):
+    """Frequency k of every place of the table, whether it is kept, kept blocks."""
+
+    order: Tensor
+    inside: Tensor
+    kept: Tensor
+
+
+@lru_cache(maxsize=64)
+def _places(mask: FrequencyMask, device: torch.device) -> _Places:
+    """Return a mask's tables, made once: a call copies nothing to the device."""
+    columns = [[c for c, keep in enumerate(row) if keep] for row in mask.kept]
     kept = [r for r, row in enumerate(columns) if row]
     starts = [0]
     for r in kept:
         starts.append(starts[-1] + len(columns[r]))
     entries = kept + starts + [c for r in kept for c in columns[r]]
-    table = torch.tensor(entries, dtype=torch.int32, device=taps.device)
-    return SparseSpectrum(values, scale, table, len(kept))
+    k = order(mask.factors)
+    return _Places(
+        k.to(device),
+        mask.frequencies()[k].to(device),
+        torch.tensor(entries, dtype=torch.int32, device=device),
+    )
 
 
 @lru_cache(maxsize=64)
@@ -262,11 +239,11 @@ def _tables(
     N1, N2 = factors
     first, second = folded(N1, rows=True), folded(N2, rows=False)
     parts = [
-        tables.dft_matrix(N1, dtype, device)[:, first],
-        tables.dft_matrix(N2, dtype, device)[:, second],
-        tables.twiddles(N1, N2, dtype, device)[:, first],
+        tables.dft_matrix(N1, dtype, torch.device("cpu"))[:, first],
+        tables.dft_matrix(N2, dtype, torch.device("cpu"))[:, second],
+        tables.twiddles(N1, N2, dtype, torch.device("cpu"))[:, first],
     ]
-    return torch.cat([part.flatten() for part in parts])
+    return torch.cat([part.flatten() for part in parts]).to(device)
 
 
 def convolve(plan: GpuPlan, x: Input, k: SparseSpectrum, y: Output) -> None:

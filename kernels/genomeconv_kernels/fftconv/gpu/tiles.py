@@ -73,3 +73,24 @@ TILES: MappingProxyType[Operand, tuple[Tile, ...]] = MappingProxyType(
         ),
     }
 )
+
+_SPARSE: dict[Operand, tuple[Tile, ...]] = {
+    "float16": (
+        _tile(16, 16, warps=2, registers=142, shared=3072),
+        _tile(16, 32, warps=2, registers=150, shared=6144),
+        _tile(32, 32, warps=4, registers=168, shared=9216),
+        _tile(32, 64, warps=4, registers=224, shared=18432),
+        _tile(64, 64, warps=4, registers=174, shared=40960),
+    ),
+    "float32": (
+        _tile(16, 16, warps=4, precision="tf32x3", registers=255, shared=8192),
+        _tile(16, 32, warps=4, precision="tf32x3", registers=229, shared=18432),
+    ),
+}
+SPARSE_TILES: MappingProxyType[Operand, dict[int, Tile]] = MappingProxyType(
+    {
+        operand: {tile.points: tile for tile in found}
+        for operand, found in _SPARSE.items()
+    }
+)
+"""Transforms of the frequency-sparse kernel by F, factors as in `..mask`."""

@@ -48,6 +48,7 @@ from genomeconv_kernels.fftconv.gpu.operands import (
     strides,
 )
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
+from genomeconv_kernels.fftconv.gpu.shapes import packed
 from genomeconv_kernels.fftconv.gpu.signal import gated_at, row_of, write
 from genomeconv_kernels.launch import launch
 
@@ -112,8 +113,8 @@ def _convolve(
     ss = row_of(state, b, h, state_b, state_h)
     wide: tl.constexpr = T + 1
     past: tl.constexpr = max(T - 1, 0)
-    ut, up = u_table + h * wide, u_past + (b * H + h) * past
-    pt, pp_ = pre_table + h * wide, pre_past + (b * H + h) * past
+    ut, up = u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past
+    pt, pp_ = pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past
 
     kind = values.dtype.element_ty
     k = values + h.to(tl.int64) * (COPIES * W)
@@ -135,7 +136,7 @@ def _convolve(
 
     o = row_of(out, b, h, out_b, out_h)
     g = row_of(post, b, h, post_b, post_h)
-    ot, op = post_table + h * wide, post_past + (b * H + h) * past
+    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
     write(y, o, g, t, t < L, L, ot, op, HAS_POST, T)
     if TWO:
         o = row_of(out2, b, h, out2_b, out2_h)
@@ -168,7 +169,7 @@ def _correlate(
     total = tl.zeros((C, M), tl.float32)
     for tile in range(part * share, tl.minimum((part + 1) * share, tiles)):
         b, t = _place(tile, runs, B, Q, N, M)
-        row = b * H + h
+        row = b.to(tl.int64) * H + h
         x = gated_at(
             row_of(u, b, h, u_b, u_h),
             row_of(pre, b, h, pre_b, pre_h),
@@ -211,14 +212,6 @@ def _blocks(taps: int, right: int, M: int) -> tuple[int, int, int]:
     return (taps + lead + M - 2) // M + 1, ahead, lead
 
 
-def _packing(B: int, L: int, N: int, M: int) -> tuple[int, int]:
-    """Return (Q, runs): batch rows of a tile, tiles of a batch row."""
-    rows = triton.next_power_of_2(-(-L // M))
-    if rows >= N:
-        return 1, -(-L // (N * M))
-    return min(N // rows, triton.next_power_of_2(B)), 1
-
-
 def _short_taps(x: Input) -> int:
     return max((s.taps for s in (x.u_short, x.pre_short) if s), default=0)
 
@@ -252,7 +245,7 @@ def convolve(plan: GpuPlan, x: Input, k: Spectrum, y: Output) -> None:
     if _short_taps(x):
         N = max(N // 2, 16)  # their misaligned reads take registers too
     D, ahead, _ = _blocks(plan.taps, plan.right, M)
-    Q, runs = _packing(B, L, N, M)
+    Q, runs = packed(B, L, N, M)
     launch(
         _convolve, runs * -(-B // Q) * H,
         u, pre if pre is not None else u, state if state is not None else u,
@@ -287,7 +280,7 @@ def filter_grad(plan: GpuPlan, x: Input, g: Input, out: Tensor) -> None:
     K, C = plan.taps, 2 * M
     _, ahead, lead = _blocks(K, plan.right, M)
     chunks = -(-(K + lead + M - 1) // C)
-    Q, runs = _packing(B, L, N, M)
+    Q, runs = packed(B, L, N, M)
     tiles = runs * -(-B // Q)
     share = -(-tiles // min(tiles, -(-_PROGRAMS // (H * chunks))))
     parts = -(-tiles // share)
@@ -305,7 +298,7 @@ def filter_grad(plan: GpuPlan, x: Input, g: Input, out: Tensor) -> None:
         HAS_POST=post is not None, T=_short_taps(x), GT=_short_taps(g),
         KIND=tl.float16, SCALED=plan.operand == "float16",
         C=C, Q=Q, N=N, M=M, PRECISION=plan.precision,
-        num_warps=plan.warps, num_stages=1,
+        num_warps=max(plan.warps, C * M // 1024), num_stages=1,  # for C M sums
     )  # fmt: skip
     first = chunks * C - lead - (K - 1)
     out.copy_(partial[..., first : first + K].sum((0, 2)).flip(-1))
