@@ -12,7 +12,7 @@ import shutil
 import time
 from collections.abc import Callable, Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ import torch
 from genomeconv.device import device_errors, fit_tile, kernels, resolve_device
 from genomeconv.errors import CannotCreateError, UsageError
 from genomeconv.fasta import Genome, LetterCounts, open_indexed, read_genome
-from genomeconv.fill import Progress, fill
+from genomeconv.fill import Progress, fill, rows_together
 from genomeconv.intervals import parse_region, read_bed
 from genomeconv.options import EmbedOptions
 from genomeconv.passes import Pass
@@ -137,7 +137,10 @@ def plan_embedding(
         Pass(engine, genome, rows, reverse=side, chunk=options.chunk)
         for side in sides[options.strand]
     )
-    output = output_plan(options, genome, rows, model, engine, device, path)
+    output = replace(
+        output_plan(options, genome, rows, model, engine, device, path),
+        together=rows_together(engine.plan.tile, passes[0].bases, rows.n_rows),
+    )
     return EmbedPlan(
         options=options,
         genome=genome,

@@ -1,6 +1,6 @@
 """From passes to the writer: every missing row computed once and committed.
 
-A run that was killed left some blocks of rows; only the others are run. With both
+A run that was killed left some of the rows; only the others are run. With both
 strands the forward rows wait in a scratch table until the reverse ones come.
 """
 
@@ -13,6 +13,26 @@ import numpy as np
 
 from genomeconv.passes import Floats, Pass
 from genomeconv.store import OutputWriter
+
+MOST_COMMITS = 1 << 16
+"""Lines of a journal: of longer runs more rows are committed together."""
+
+
+def rows_together(tile: int, bases: int, rows: int) -> int:
+    """Return the rows of one commit: about what a tile gives, a power of two.
+
+    The less is committed together, the less a kill loses; but what lies within a tile
+    is computed together whatever is committed.
+
+    Parameters
+    ----------
+    tile : int
+        Bases of a tile.
+    bases, rows : int
+        Bases run for all rows.
+    """
+    wanted = max(tile, bases // MOST_COMMITS) * rows // max(1, bases)
+    return 1 << max(0, wanted - 1).bit_length()
 
 
 class Progress(Protocol):
@@ -47,17 +67,17 @@ def fill(passes: Sequence[Pass], writer: OutputWriter, progress: Progress) -> No
 
     if writer.scratch is None:
         progress.advance(_done(last, writer.missing()))
-        _stream(last, writer.missing(), writer.block_rows, commit, progress)
+        _stream(last, writer.missing(), writer.commit_rows, commit, progress)
         return
     scratch = writer.scratch
     missing = [r for a, b in writer.missing() for r in scratch.missing(a, b)]
     # Told at once: the clock that gives the rate starts with this report.
     progress.advance(_done(passes[0], missing) + _done(last, writer.missing()))
-    _stream(passes[0], missing, writer.block_rows, scratch.write, progress)
+    _stream(passes[0], missing, writer.commit_rows, scratch.write, progress)
     _stream(
         last,
         writer.missing(),
-        writer.block_rows,
+        writer.commit_rows,
         lambda a, x: commit(a, (scratch.read(a, a + len(x)) + x) * np.float32(0.5)),
         progress,
     )
@@ -71,17 +91,16 @@ def _done(which: Pass, missing: list[tuple[int, int]]) -> int:
 def _stream(
     which: Pass,
     missing: list[tuple[int, int]],
-    block_rows: int,
+    commit_rows: int,
     commit: Callable[[int, Floats], None],
     progress: Progress,
 ) -> None:
-    """Run a pass over ranges of rows and hand them on by whole blocks.
+    """Run a pass over ranges of rows and hand them on by whole commits.
 
-    Where a tile fills several blocks they are committed together, since each commit
-    waits for the disk.
+    Where a tile fills several they are handed on together: one call has its price.
     """
-    together = which.engine.plan.tile // ((which.rows.bin or 1 << 30) * block_rows)
-    size = block_rows * min(max(1, together), 32)
+    together = which.engine.plan.tile // ((which.rows.bin or 1 << 30) * commit_rows)
+    size = commit_rows * min(max(1, together), 32)
     for a, b in reversed(missing) if which.reverse else missing:
         open_parts: dict[int, tuple[Floats, int]] = {}
         for row, x in which.run(a, b, progress.advance):
@@ -101,7 +120,7 @@ def _stream(
 
 
 def _by_block(row: int, x: Floats, size: int) -> Iterator[tuple[int, Floats]]:
-    """Split rows where blocks of ``size`` rows begin."""
+    """Split rows where blocks of ``size`` of them begin."""
     at = 0
     while at < len(x):
         stop = ((row + at) // size + 1) * size - row

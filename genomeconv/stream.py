@@ -60,20 +60,28 @@ class TilePlan:
         Rows per product inside a tile.
     delay : int
         Positions the output runs behind the input (sum of right-hand taps).
-    warmup : int
-        Tiles to run before one whose output is wanted, so that every state has
-        the bits it would have had from the first tile on.
+    warmup : tuple of int
+        For every block the tiles of its input that decide its state: once it has seen
+        so many, the state has the bits it would have had from the first tile on.
     """
 
     tile: int
     rows: int
     delay: int
-    warmup: int
+    warmup: tuple[int, ...]
 
     @property
     def batch_limit(self) -> int:
         """Longest sequence that is run in one tile, several of them together."""
         return self.tile - self.delay
+
+    def begins(self, tile: int) -> list[int]:
+        """Return the first tile each block has to run, for the output of ``tile``.
+
+        A block's state is right once the block before it has given right tiles, so
+        the last starts late, and the first long before.
+        """
+        return [max(0, tile - sum(self.warmup[i:])) for i in range(len(self.warmup))]
 
     def padded(self, positions: int) -> int:
         """Return the tile length for so many positions: few sizes, little waste."""
@@ -122,10 +130,12 @@ def plan_tiles(
     widest = 4 * config.width * max(3, config.expand)
     rows = max(256, min(2048, 1 << (_ROW_BYTES // widest).bit_length() - 1))
     rows = _GPU_ROWS >> halvings if gpu else rows
-    warmup = sum(-(-(config.filter(i).taps - 1) // tile) + 1 for i in range(depth))
     delay = config.right_context(depth)
     while tile <= 2 * delay:
         tile *= 2
+    # A gated input is made of so many inputs of the short filter.
+    past = [config.filter(i).taps + config.short_taps - 2 for i in range(depth)]
+    warmup = tuple(-(-positions // tile) for positions in past)
     return TilePlan(tile=tile, rows=rows, delay=delay, warmup=warmup)
 
 
@@ -224,9 +234,11 @@ class TrunkStream:
         if length <= plan.batch_limit:
             yield 0, self.run_together([read(0, length)])[0]
             return
-        first = max(0, (start + plan.delay) // plan.tile - plan.warmup)
+        wanted = (start + plan.delay) // plan.tile
+        last = (stop - 1 + plan.delay) // plan.tile
+        begins = plan.begins(wanted)
         states: list[BlockState] | None = None
-        for n in range(first, (stop - 1 + plan.delay) // plan.tile + 1):
+        for n in range(min([wanted, *begins]), last + 1):
             begin = n * plan.tile
             size = plan.tail(length + plan.delay - begin)
             blocks: list[BlockStream] = []  # lets the last layout go
@@ -237,10 +249,11 @@ class TrunkStream:
             inside = max(0, min(length, begin + size) - begin)
             if inside:
                 codes[0, :inside] = read(begin, begin + inside)
-            out = self._tile(codes, blocks, states, begin, [length])
+            ready = sum(tile <= n for tile in begins)
+            out = self._tile(codes, blocks[:ready], states[:ready], begin, [length])
             offset = begin - plan.delay
             low, high = max(0, offset), min(length, offset + size)
-            if start < high:
+            if n >= wanted and start < high:
                 yield low, out[0, low - offset : high - offset]
 
     @torch.no_grad()

@@ -8,12 +8,14 @@ import shlex
 import signal
 import sys
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from difflib import get_close_matches
 from typing import Any, NoReturn
 
 import click
 
 from genomeconv import __version__
+from genomeconv.errors import DeviceError
 from genomeconv_cli.console import escape
 from genomeconv_cli.faults import DEBUG_VARIABLE, report
 from genomeconv_cli.signals import clean_stop
@@ -32,6 +34,14 @@ COMMANDS: Mapping[str, str] = {
     "doctor": "genomeconv_cli.doctor",
     "bench": "genomeconv_cli.bench",
 }
+
+
+AT_ONCE = {
+    DeviceError.exit_code,
+    *(128 + number for number in (signal.SIGINT, signal.SIGTERM)),
+}
+"""Exit codes behind which the interpreter is not taken down piece by piece: a lost GPU
+can hang that, and who stops a run does not want to wait for it."""
 
 
 class LazyGroup(click.Group):
@@ -145,6 +155,10 @@ def main() -> NoReturn:
     code = run(sys.argv[1:])
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)  # the work is over, the code stands
+    if code in AT_ONCE:
+        with suppress(OSError, ValueError, AttributeError):
+            sys.stdout.flush()
+        os._exit(code)
     sys.exit(code)
 
 

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-IMPORT_PATIENCE_SECONDS = 3.0
+IMPORT_PATIENCE_SECONDS = 2.0
 _LOOK_AGAIN_SECONDS = 0.02
 
 

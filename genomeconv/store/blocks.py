@@ -1,4 +1,4 @@
-"""Rows in blocks on a fixed grid, each safe on disk and in the journal or not there."""
+"""Rows in blocks on a fixed grid, each whole and in the journal, or not there."""
 
 from __future__ import annotations
 
@@ -71,19 +71,19 @@ class BlockTable:
 
     def recover(self) -> list[tuple[int, int]]:
         """Believe the blocks of the journal whose bytes verify; returns the others."""
+        self._journal.touched(self.fd, self.path)
         damaged = []
         for (table, a), (b, crc) in sorted(self._journal.entries.items()):
             if table != self.name:
                 continue
-            good = (a, b) in self._grid(a, b) and self.checksums(a, b) == crc
-            if good:
+            if (a, b) in self._grid(a, b) and self.agrees(self.parts(a, b), crc):
                 self._done[a // self.block_rows] = True
             else:
                 damaged.append((a, b))
         return damaged
 
     def write(self, a: int, parts: Sequence[NDArray[Any]]) -> None:
-        """Store whole blocks from row `a` on, and return when they are safe.
+        """Store whole blocks from row `a` on; they survive the end of the process.
 
         Parameters
         ----------
@@ -106,9 +106,9 @@ class BlockTable:
         if self._failed:
             raise StorageError(f"{self.path}: an earlier write failed, run again")
         self._failed = True  # until all of it has gone well
+        self._journal.touched(self.fd, self.path)
         with storage_errors(self.path, "writing"):
             blocks = [(p, q, self._store(p, q, a, parts)) for p, q in spans]
-            os.fsync(self.fd)
         self._journal.commit(self.name, blocks)
         self._failed = False
         self._done[a // self.block_rows : -(-b // self.block_rows)] = True
@@ -130,9 +130,14 @@ class BlockTable:
         with storage_errors(self.path, "reading"):
             return read_at(self.fd, (b - a) * where.row_bytes, offset)
 
-    def checksums(self, a: int, b: int) -> list[int]:
-        """crc32 of every part of one block, from the bytes in the file."""
-        return [zlib.crc32(self.read(a, b, part)) for part in range(len(self._parts))]
+    def parts(self, a: int, b: int) -> list[bytearray]:
+        """Bytes of every part of rows `a` to `b`, which lie in one block."""
+        return [self.read(a, b, part) for part in range(len(self._parts))]
+
+    @staticmethod
+    def agrees(parts: Sequence[bytearray], checksums: Sequence[int]) -> bool:
+        """Whether the parts of a block are those of which the journal tells."""
+        return [zlib.crc32(part) for part in parts] == list(checksums)
 
     def done(self, a: int = 0, b: int | None = None) -> list[tuple[int, int]]:
         """Ranges of rows within `a` to `b` that are safe, in order, joined."""

@@ -32,12 +32,15 @@ class Places:
 
     Attributes
     ----------
+    block_rows : int
+        Rows of a chunk of X.
     x : (blocks,) int64
         Offset of every chunk of X.
     n_bases, crc_x, crc_n_bases, status : int
         Offsets of the others.
     """
 
+    block_rows: int
     x: NDArray[np.int64]
     n_bases: int
     crc_x: int
@@ -83,6 +86,7 @@ def locate(path: Path, plan: OutputPlan) -> Places:
         if x.chunks is None or x.chunks[0] != plan.block_rows or x.id.get_offset():
             raise ValueError("X has other chunks")
         return Places(
+            block_rows=plan.block_rows,
             x=_chunk_offsets(x.id, plan.block_rows),
             n_bases=_offset(file, schema.N_BASES),
             crc_x=_offset(file, f"{schema.CHECKSUMS}/X"),

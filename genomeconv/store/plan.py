@@ -90,6 +90,9 @@ class OutputPlan:
         JSON values that decide whether an unfinished file may be continued.
     scratch : bool
         Whether a private float32 table of the size of X is needed on the way.
+    together : int or None
+        Rows to be kept or lost together when a run is killed, a power of two; None: as
+        many as are stored together, a block.
     """
 
     rows: Rows
@@ -100,6 +103,7 @@ class OutputPlan:
     provenance: Mapping[str, Any]
     fingerprint: Mapping[str, JSON] = field(default_factory=dict)
     scratch: bool = False
+    together: int | None = None
 
     def __post_init__(self) -> None:
         if self.rows.n_rows < 1:
@@ -141,6 +145,11 @@ class OutputPlan:
     def block_rows(self) -> int:
         """Rows of one block."""
         return schema.rows_per_block(*self.shape, self.dtype)
+
+    @property
+    def commit_rows(self) -> int:
+        """Rows of one commit: a block, or a power of two of them that divides it."""
+        return min(self.together or self.block_rows, self.block_rows)
 
     @property
     def identity(self) -> dict[str, JSON]:

@@ -43,11 +43,10 @@ class RowScratch:
             finally:
                 os.close(fd)
             disk.sync_folder(path.parent)
-        starts = np.arange(0, rows, plan.block_rows, dtype=np.int64)
+        size = plan.commit_rows
+        starts = np.arange(0, rows, size, dtype=np.int64)
         part = Part(starts * columns * 4, columns * 4)
-        self.table = BlockTable(
-            "scratch", path, journal, rows, plan.block_rows, (part,)
-        )
+        self.table = BlockTable("scratch", path, journal, rows, size, (part,))
 
     def done(self, a: int = 0, b: int | None = None) -> list[tuple[int, int]]:
         """Ranges of rows within `a` to `b` that are safely written, joined."""

@@ -132,30 +132,30 @@ class OutputWriter:
         return writer
 
     @property
-    def block_rows(self) -> int:
-        """Rows of a block; `write` takes any number of whole blocks."""
-        return self.plan.block_rows
+    def commit_rows(self) -> int:
+        """Rows of a commit; `write` takes any number of whole ones."""
+        return self.plan.commit_rows
 
     def done(self, a: int = 0, b: int | None = None) -> list[tuple[int, int]]:
-        """Ranges of rows within `a` to `b` that are safely written, joined."""
+        """Ranges of rows within `a` to `b` that are written, joined."""
         return self._open_table().done(a, b)
 
     def missing(self, a: int = 0, b: int | None = None) -> list[tuple[int, int]]:
-        """Ranges of rows within `a` to `b` still to be written, whole blocks."""
+        """Ranges of rows within `a` to `b` still to be written, whole commits."""
         return self._open_table().missing(a, b)
 
     def write(self, a: int, X: NDArray[np.float32], n_bases: NDArray[Any]) -> None:  # noqa: N803
-        """Store rows `a` and on; they survive a crash when this returns.
+        """Store rows `a` and on.
 
-        Blocks may come in any order and again. One call costs two waits for the disk,
-        so several blocks a call are cheaper than one.
+        When this returns they survive the end of the process, and within about a
+        second of writing that of the machine. They may come in any order and again.
 
         Parameters
         ----------
         a : int
-            First row, a multiple of `block_rows`.
+            First row, a multiple of `commit_rows`.
         X : (R, columns) float32
-            Rows, whole blocks of them; the last block of the output may be shorter.
+            Rows, a multiple of `commit_rows` of them but at the end of the output.
         n_bases : (R,) int
             Called bases of every row.
 
@@ -191,6 +191,7 @@ class OutputWriter:
         assert self._journal is not None
         if missing := table.missing():
             raise RuntimeError(f"{self.path}: rows {missing[0]} were never written")
+        self._journal.sync()
         complete(table, places, self._journal)
         whole = self._partial
         if self._compress != "none":
@@ -209,8 +210,11 @@ class OutputWriter:
         self.close()
 
     def close(self) -> None:
-        """Give the lock back; what is safely written stays for the next run."""
+        """Give the lock back; what is written stays for the next run."""
         journal, self._journal = self._journal, None
+        if journal is not None:
+            with contextlib.suppress(GenomeconvError):
+                journal.sync()
         table, self._table = self._table, None
         for part in (journal, table, self.scratch):
             if part is not None:
@@ -241,16 +245,15 @@ class OutputWriter:
             self._start()
         assert self._journal is not None
         assert self._places is not None
-        size = self.plan.block_rows
-        starts = np.arange(0, self.plan.rows.n_rows, size, dtype=np.int64)
+        size, rows = self.plan.commit_rows, self.plan.rows.n_rows
+        starts = np.arange(0, rows, size, dtype=np.int64)
         row_bytes = len(self.plan.columns) * schema.DTYPES[self.plan.dtype].itemsize
+        block, within = np.divmod(starts, self.plan.block_rows)
         parts = (
-            Part(self._places.x, row_bytes),
+            Part(self._places.x[block] + within * row_bytes, row_bytes),
             Part(self._places.n_bases + 8 * starts, 8),
         )
-        self._table = BlockTable(
-            "X", self._partial, self._journal, self.plan.rows.n_rows, size, parts
-        )
+        self._table = BlockTable("X", self._partial, self._journal, rows, size, parts)
         tables = [self._table]
         if self.plan.scratch:
             self.scratch = RowScratch(self._scratch_path, self.plan, self._journal)

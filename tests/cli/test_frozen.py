@@ -62,6 +62,7 @@ COMMANDS = {
         "fasta",
         "--bed",
         "--annotation",
+        "--track",
         "--markov",
         "--order",
         "--device",

@@ -18,6 +18,7 @@ import threading
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
+from importlib.resources import files
 from pathlib import Path
 from random import Random
 from typing import Any
@@ -120,6 +121,17 @@ def bgzipped(content: bytes) -> bytes:
 
 def fasta(text: bytes | str) -> dict[str, bytes]:
     return {"x.fa": text if isinstance(text, bytes) else text.encode()}
+
+
+def flipped(content: bytes, at: int = 1_000_000) -> bytes:
+    """One bit of one byte turned over."""
+    return content[:at] + bytes([content[at] ^ 4]) + content[at + 1 :]
+
+
+def first_row(output: bytes) -> int:
+    """Where the numbers begin in an output."""
+    with h5py.File(io.BytesIO(output)) as file:
+        return int(file["X"].id.get_chunk_info(0).byte_offset)
 
 
 def full_disk(scene: Scene) -> None:
@@ -225,6 +237,13 @@ WITH_FAI = {
     "argv": REGION,
     "same_as": wrapped(),
     "same_by": REGION,
+}
+SHIPPED = files("genomeconv_data")
+GOLDEN = (SHIPPED / "golden" / "embeddings-v1.h5").read_bytes()
+WEIGHTS = "weights.safetensors"
+MODEL = {
+    f"m/{name}": (SHIPPED / "models" / "human" / name).read_bytes()
+    for name in ("config.json", "model.json", WEIGHTS)
 }
 REBUILT = r"warning: x\.fa\.fai: does not match the FASTA file \(.*\); made anew"
 WHY_REBUILT = "An index that does not fit is made anew with a warning, not refused: the numbers are right and nobody has to act."
@@ -356,6 +375,12 @@ ROWS: list[Row] = [
     Row(number=60, name="lock of a live process", argv=f"{EMBED} --break-lock", code=75, message=rf"out\.h5 is being written by .*:{os.getpid()}: wait for it, or stop it", files=TRUE, prepare=locked(socket.gethostname(), os.getpid()), deviation="--break-lock never takes the lock of a process that is seen to live."),
     Row(number=60, name="lock that says nothing", code=75, message=r"locked by an unknown process, says out\.h5\.lock: .*--break-lock", files={**TRUE, "out.h5.lock": b"?"}),
     Row(number=63, name="output is a device", argv="embed x.fa -o /dev/null", code=73, message="/dev/null is not a regular file", files=TRUE, output="none"),
+    # 65-79: outputs and models; more in test_verify and test_models.
+    Row(number=65, name="a flipped bit", argv="verify x.h5", code=65, message=r"x\.h5: damaged: rows 0 to \d+ \(", files={"x.h5": flipped(GOLDEN, first_row(GOLDEN))}, output="none"),
+    Row(number=70, name="a model cut short", argv=f"{EMBED} -m m", code=78, message=r"m/weights\.safetensors: damaged: 1,000 bytes, model\.json says", files={**TRUE, **MODEL, f"m/{WEIGHTS}": MODEL[f"m/{WEIGHTS}"][:1000]}),
+    Row(number=71, name="a flipped bit in a model", argv=f"{EMBED} -m m", code=78, message=r"m/weights\.safetensors: damaged or changed: sha256", files={**TRUE, **MODEL, f"m/{WEIGHTS}": flipped(MODEL[f"m/{WEIGHTS}"])}),
+    Row(number=72, name="a pickle", argv=f"{EMBED} -m x.pt", code=78, message=r"x\.pt: a pickle file, which can run code", files={**TRUE, "x.pt": b"cos\nsystem\n(S'touch canary'\ntR."}),
+    Row(number=77, name="a model of the network", argv=f"{EMBED} -m https://x.org/m", code=78, message="nothing is fetched from a network", files=TRUE),
     # 79 and 92-95: device and regions, as far as embed has them.
     Row(number=79, name="no such device", argv=f"{EMBED} --device cuda:99", code=69, message="--device cuda:99: this machine has", files=TRUE),
     Row(number=92, name="region backwards", argv=f"{EMBED} --region chr1:20-10", code=2, message="region 'chr1:20-10': starts at 20, behind its end 10", files=TRUE, left=("x.fa.fai",)),
@@ -384,6 +409,7 @@ ROWS: list[Row] = [
 ]  # fmt: skip
 
 HERE = "tests/faults/"
+TRAIN = "tests/genomeconv/train/"
 ELSEWHERE: Mapping[int, tuple[str, ...]] = {
     31: (
         f"{HERE}test_sizes.py::test_a_million_records_are_read_under_1_gb",
@@ -415,8 +441,13 @@ ELSEWHERE: Mapping[int, tuple[str, ...]] = {
     54: (f"{HERE}test_writes.py::test_every_operation",),
     55: (
         f"{HERE}test_signals.py::test_at_any_moment",
+        f"{HERE}test_signals.py::test_the_interpreter_is_not_waited_for",
         f"{HERE}test_signals.py::test_while_it_waits_for_a_pipe",
         "tests/cli/test_runs.py::test_a_stopped_run_continues_to_the_same_bytes",
+    ),
+    56: (
+        "tests/cli/test_train.py::test_a_signal_saves_and_leaves",
+        f"{TRAIN}test_resume.py::test_stopped_by_a_signal",
     ),
     57: (
         f"{HERE}test_signals.py::test_at_any_moment",
@@ -433,8 +464,90 @@ ELSEWHERE: Mapping[int, tuple[str, ...]] = {
         f"{HERE}test_streams.py::test_stdout_to_nowhere",
         f"{HERE}test_streams.py::test_stdout_closed",
     ),
+    65: (
+        f"{HERE}test_verify.py::test_every_flipped_bit_of_the_rows_is_found",
+        f"{HERE}test_verify.py::test_what_is_verified_is_what_was_written",
+        f"{HERE}test_verify.py::test_several_damages_are_named_together",
+    ),
+    66: (f"{HERE}test_models.py::test_numbers_that_cannot_be_stored",),
+    67: (
+        f"{HERE}test_models.py::test_numbers_that_cannot_be_stored",
+        f"{HERE}test_verify.py::test_a_number_that_is_not_finite",
+        "tests/genomeconv/test_embed.py::test_a_result_that_is_not_finite_is_refused",
+    ),
+    68: (
+        f"{HERE}test_verify.py::test_golden_files_of_every_version",
+        "tests/genomeconv/store/test_golden.py::test_version_1_with_our_reader",
+        "tests/genomeconv/store/test_golden.py::test_version_1_with_anndata",
+    ),
+    69: (
+        f"{HERE}test_verify.py::test_mutants_are_read_or_refused",
+        f"{HERE}test_verify.py::test_a_child_that_hangs_or_dies_is_one_line",
+    ),
+    70: (f"{HERE}test_models.py::test_two_hundred_truncations",),
+    71: (f"{HERE}test_models.py::test_flipped_bits",),
+    72: (
+        f"{HERE}test_models.py::test_pickles",
+        f"{HERE}test_models.py::test_pickles_under_other_names",
+        f"{HERE}test_models.py::test_folders_of_distributed_torch",
+    ),
+    73: (f"{HERE}test_models.py::test_weights",),
+    74: (
+        f"{HERE}test_models.py::test_weights",
+        "tests/genomeconv/weights/test_folder.py::test_narrow_weights_are_widened_with_a_note",
+    ),
+    75: (f"{HERE}test_models.py::test_weights",),
+    76: (f"{HERE}test_models.py::test_configurations",),
+    77: (
+        f"{HERE}test_models.py::test_configurations",
+        f"{HERE}test_models.py::test_places_that_are_no_model",
+        f"{HERE}test_models.py::test_links_that_lead_outside",
+    ),
+    78: (f"{HERE}test_models.py::test_a_file_that_shrinks_while_it_is_read",),
+    79: ("tests/genomeconv/test_device.py::test_auto_takes_what_is_there",),
+    80: (
+        "tests/genomeconv/test_device.py::test_the_tile_is_halved_until_it_fits",
+        "tests/genomeconv/test_device.py::test_nothing_fits",
+        "tests/genomeconv/test_device.py::test_what_a_gpu_can_do_to_a_run",
+    ),
+    81: (
+        "tests/kernels/test_backend.py::test_an_old_gpu",
+        "tests/genomeconv/test_device.py::test_a_gpu_that_cannot_run_them",
+    ),
+    82: (
+        "tests/kernels/test_backend.py::test_triton_is_missing",
+        "tests/kernels/test_backend.py::test_a_first_kernel_that_fails",
+        "tests/genomeconv/test_device.py::test_a_gpu_that_cannot_run_them",
+    ),
+    83: (
+        "tests/genomeconv/test_device.py::test_what_a_gpu_can_do_to_a_run",
+        f"{HERE}test_signals.py::test_the_interpreter_is_not_waited_for",
+    ),
+    84: (f"{TRAIN}test_distributed.py::test_a_dead_process_ends_the_run",),
+    85: (
+        f"{TRAIN}test_loop.py::test_a_step_that_is_not_finite_is_skipped",
+        f"{TRAIN}test_loop.py::test_too_many_in_a_row",
+    ),
+    86: (
+        f"{TRAIN}test_resume.py::test_killed_at_some_writes",
+        f"{TRAIN}test_resume.py::test_killed_at_every_write",
+    ),
+    87: (f"{TRAIN}test_resume.py::test_full_disk_at_every_write",),
+    88: (
+        f"{TRAIN}test_distributed.py::test_a_checkpoint_is_resumed_however_it_was_shared",
+    ),
+    89: (f"{TRAIN}test_loop.py::test_other_sequences",),
+    90: (
+        f"{TRAIN}test_loop.py::test_another_config",
+        f"{TRAIN}test_loop.py::test_other_versions",
+    ),
+    91: (
+        f"{TRAIN}test_resume.py::test_a_damaged_newest_checkpoint_is_passed_over",
+        f"{TRAIN}test_resume.py::test_killed_at_some_writes",
+    ),
+    96: ("tests/genomeconv/test_embed.py::test_a_bed_file_gives_a_row_a_line",),
 }
 """Tests of what a row cannot hold."""
 
-NOT_YET: Mapping[int, str] = {56: "train"}
+NOT_YET: Mapping[int, str] = {64: "merge"}
 """Faults of commands that there are not yet."""

@@ -39,7 +39,7 @@ def model(tmp_path, monkeypatch):
     monkeypatch.setattr(socket, "socket", refuse)
     monkeypatch.chdir(tmp_path)
     (tmp_path / "x.fa").write_text(">a\nACGTACGTAC\n")
-    shutil.copytree(files("genomeconv_data") / "models" / "human-small", "m")
+    shutil.copytree(files("genomeconv_data") / "models" / "human", "m")
     return tmp_path / "m"
 
 

@@ -186,6 +186,42 @@ def test_a_handler_of_the_caller_is_put_back(genomeconv):
     assert signal.getitimer(signal.ITIMER_REAL) == (0, 0)
 
 
+NEVER_ENDING = """
+import atexit, os, sys, time, types, click
+from genomeconv.errors import DeviceError
+from genomeconv_cli import main
+@click.command()
+def command():
+    atexit.register(time.sleep, 600)
+    print("data")
+    {ending}
+    time.sleep(600)
+sys.modules["never"] = types.SimpleNamespace(command=command)
+main.COMMANDS = {{"x": "never"}}
+sys.argv = ["genomeconv", "x"]
+main.main()
+"""
+ENDINGS = {
+    69: "raise DeviceError('cuda is lost')",
+    130: "os.kill(os.getpid(), 2)",
+    143: "os.kill(os.getpid(), 15)",
+}
+
+
+@pytest.mark.parametrize("code", ENDINGS)
+def test_the_interpreter_is_not_waited_for(code):
+    """Its end can take seconds, and hang over a lost GPU; what was printed is there."""
+    script = NEVER_ENDING.format(ending=ENDINGS[code])
+    done = subprocess.run(
+        [sys.executable, "-P", "-c", script],
+        capture_output=True,
+        text=True,
+        timeout=300,
+    )
+    assert (done.returncode, done.stdout) == (code, "data\n")
+    assert done.stderr.count("\n") == 1
+
+
 WITHIN_EXEC = """
 import sys, types, click
 from genomeconv_cli import main

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 import subprocess
 import sys
 
@@ -43,12 +44,15 @@ def make(filters: tuple[FilterConfig, ...], layers: int = 2) -> Model:
     return model.eval()
 
 
+def warmup(config: ModelConfig) -> tuple[int, ...]:
+    """Tiles that hold the last K - 1 gated inputs and what these are made of."""
+    past = (config.filter(i).taps - 1 for i in range(config.layers))
+    return tuple(math.ceil((n + config.short_taps - 1) / TILE) for n in past)
+
+
 def stream(model: Model, **options: object) -> TrunkStream:
     plan = plan_tiles(model.config)
-    small = -(-max(f.taps - 1 for f in model.config.filters) // TILE) + 1
-    cut = dataclasses.replace(
-        plan, tile=TILE, rows=96, warmup=small * model.config.layers
-    )
+    cut = dataclasses.replace(plan, tile=TILE, rows=96, warmup=warmup(model.config))
     return TrunkStream(model.trunk, plan=cut, **options)  # type: ignore[arg-type]
 
 
@@ -122,13 +126,38 @@ def test_a_later_start_gives_the_same_bits(right: int) -> None:
     assert late[-1][1] >= 5100
 
 
-def test_a_late_start_with_too_little_warm_up_is_noticed() -> None:
-    model = make((SquashFilter(taps=300, squash=0.0),), layers=3)
-    engine, codes = stream(model), dna(6000)
-    full = run(engine, codes)
-    engine.plan = dataclasses.replace(engine.plan, warmup=1)
-    position, x = next(engine.run(lambda a, b: codes[a:b], len(codes), 5000))
-    assert not torch.equal(x, full[position : position + len(x)])
+@pytest.mark.parametrize("taps", [1, 255, 256, 512, 513])
+def test_a_later_start_runs_no_tile_too_many_or_too_few(taps: int) -> None:
+    """Taps at which one more tile begins to count, and the mutants of one tile less.
+
+    With one tap what a block lacks at first is gone before the next one begins.
+    """
+    model = make((SquashFilter(taps=taps, squash=0.0),), layers=3)
+    engine, codes = stream(model), dna(4000)
+    right = engine.plan.warmup
+    full = run(engine, codes)[3328 : 3328 + TILE]
+    for block in (None, 0, 1, 2) if taps > 1 else (None, 2):
+        less = [n - (i == block) for i, n in enumerate(right)]
+        engine.plan = dataclasses.replace(engine.plan, warmup=tuple(less))
+        _, x = next(engine.run(lambda a, b: codes[a:b], len(codes), 3400))
+        assert torch.equal(x, full) == (block is None), block
+
+
+def test_a_later_start_leaves_out_what_nobody_needs(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """A block is run from where it can be right on."""
+    engine = stream(make((ImplicitFilter(taps=300),), layers=3))
+    counts, real = [], TrunkStream._tile
+
+    def counted(self: TrunkStream, codes: object, blocks: list, *rest: object):
+        counts.append(len(blocks))
+        return real(self, codes, blocks, *rest)
+
+    monkeypatch.setattr(TrunkStream, "_tile", counted)
+    list(engine.run(lambda a, b: dna(4000)[a:b], 4000, 3400, 3500))
+    assert engine.plan.warmup == (2, 2, 2)
+    assert counts == [1, 1, 2, 2, 3, 3, 3]
 
 
 @pytest.mark.parametrize("part", ["long", "short"])
@@ -202,7 +231,7 @@ def test_plan_follows_the_filter(taps: int, right: int, tile: int) -> None:
     )
     plan = plan_tiles(config)
     assert plan.tile == tile // 1024 * 1024
-    assert plan.warmup >= 2 * (-(-(taps - 1) // plan.tile) + 1)
+    assert plan.warmup == (1, 1)
     assert plan.delay == 0
 
 
@@ -214,7 +243,7 @@ def test_plan_leaves_room_for_the_right_hand_taps() -> None:
 
 
 def test_padded_and_tail_cover_what_they_are_asked_for() -> None:
-    plan = TilePlan(tile=12288, rows=2048, delay=0, warmup=4)
+    plan = TilePlan(tile=12288, rows=2048, delay=0, warmup=(1, 1))
     for positions in (1, 64, 65, 1500, 8192, 8193, 12288):
         assert positions <= plan.padded(positions) <= 12288
         assert positions <= plan.tail(positions) <= 12288

@@ -27,7 +27,8 @@ def engine(*filters, tile: int = TILE) -> TrunkStream:
     config = ModelConfig(width=4, layers=2, filters=filters)
     trunk = build_model(config, seed=0).trunk
     plan = plan_tiles(config)
-    warmup = sum(-(-(config.filter(i).taps - 1) // tile) + 1 for i in range(2))
+    past = [config.filter(i).taps + config.short_taps - 2 for i in range(2)]
+    warmup = tuple(-(-positions // tile) for positions in past)
     plan = replace(plan, tile=tile, rows=64, warmup=warmup)
     return TrunkStream(trunk, plan=plan)
 

@@ -82,7 +82,7 @@ def numbers_of(plan: OutputPlan) -> tuple[np.ndarray, np.ndarray]:
 def fill(writer: OutputWriter, blocks: int = 1) -> int:
     """Write what is missing, some blocks a call; returns the rows written."""
     X, n_bases = numbers_of(writer.plan)
-    step, count = blocks * writer.block_rows, 0
+    step, count = blocks * writer.commit_rows, 0
     for a, b in writer.missing():
         for p in range(a, b, step):
             q = min(p + step, b)
@@ -117,8 +117,12 @@ def _same_time(monkeypatch):
 
 @pytest.fixture(autouse=True)
 def _no_waiting(monkeypatch):
-    """Tests end processes, not machines: the disk need not be waited for."""
+    """Tests end processes, not machines: the disk need not be waited for.
+
+    It is asked after every commit, not after a time, so that all runs do the same.
+    """
     monkeypatch.setattr("os.fsync", lambda fd: None)
+    monkeypatch.setattr("genomeconv.store.journal.SYNC_SECONDS", 0)
 
 
 @pytest.fixture

@@ -1,15 +1,16 @@
 """Killed anywhere and run again, a job ends with the same bytes."""
 
+import errno
 import os
 import signal
 from pathlib import Path
-from types import SimpleNamespace
 
 import h5py
 import pytest
 
 from genomeconv.errors import CannotCreateError, StorageError
 from genomeconv.store import OutputWriter, hdf5_file
+from genomeconv.store.journal import Journal
 
 OPERATIONS = [
     *("pwrite", "write", "fsync", "replace", "unlink", "symlink", "ftruncate"),
@@ -76,12 +77,12 @@ def run_job(outputs, path, plan, compress):
         X, n_bases = outputs.numbers_of(plan)
         if writer.missing():
             for a, b in writer.scratch.missing():
-                for p in range(a, b, writer.block_rows):
-                    q = min(p + writer.block_rows, b)
+                for p in range(a, b, writer.commit_rows):
+                    q = min(p + writer.commit_rows, b)
                     writer.scratch.write(p, 2 * X[p:q])
         for a, b in writer.missing():
-            for p in range(a, b, writer.block_rows):
-                q = min(p + writer.block_rows, b)
+            for p in range(a, b, writer.commit_rows):
+                q = min(p + writer.commit_rows, b)
                 writer.write(p, writer.scratch.read(p, q) / 2, n_bases[p:q])
         writer.finish()
 
@@ -136,11 +137,9 @@ def test_killed_at_every_operation(outputs, tmp_path, small_blocks, mode, compre
 
 def test_the_kill_test_would_notice(outputs, tmp_path, small_blocks, monkeypatch):
     """The mutant: rows are not synced first, and the journal is trusted blindly."""
-    never = SimpleNamespace(**{**vars(os), "fsync": lambda fd: None})
-    monkeypatch.setattr("genomeconv.store.blocks.os", never)
+    monkeypatch.setattr(Journal, "sync", lambda journal: os.fsync(journal._fd))
     monkeypatch.setattr(
-        "genomeconv.store.blocks.BlockTable.checksums",
-        lambda table, a, b: table._journal.entries[table.name, a][1],
+        "genomeconv.store.blocks.BlockTable.agrees", lambda table, parts, crc: True
     )
     rows = outputs.binned({"chr1": 305, "a/b": 95}, 10)
     plan = outputs.plan_of(rows, strand="both", scratch=True)
@@ -157,6 +156,85 @@ def test_the_kill_test_would_notice(outputs, tmp_path, small_blocks, monkeypatch
         run_job(outputs, path, plan, "none")
         wrong += path.read_bytes() != wanted
     assert wrong > 0
+
+
+def sync_failing(monkeypatch, suffix):
+    """Let the next wait for a file of this ending fail, once."""
+    failed = []
+
+    def fsync(fd):
+        if not failed and Path(f"/proc/self/fd/{fd}").readlink().suffix == suffix:
+            failed.append(fd)
+            raise OSError(errno.EIO, "Input/output error")
+
+    monkeypatch.setattr("os.fsync", fsync)
+
+
+@pytest.mark.parametrize(("suffix", "left"), [(".partial", 53), (".journal", 37)])
+def test_a_disk_that_fails_late_takes_its_rows_back(
+    outputs, plan, tmp_path, small_blocks, monkeypatch, suffix, left
+):
+    """Rows the disk has lost can still be read: the journal must not vouch for them."""
+    path = tmp_path / "o.h5"
+    X, n_bases = outputs.numbers_of(plan)
+    with OutputWriter.open(path, plan) as writer:
+        writer.write(0, X[:32], n_bases[:32])
+        sync_failing(monkeypatch, suffix)
+        with pytest.raises(StorageError, match=rf"o\.h5\{suffix}: writing .*failed"):
+            writer.write(32, X[32:48], n_bases[32:48])
+        with pytest.raises(StorageError, match="an earlier write failed"):
+            writer.write(48, X[48:64], n_bases[48:64])
+    assert finish(outputs, path, plan) == (left, [])
+
+
+def test_the_disk_is_waited_for_once_a_second(
+    outputs, plan, tmp_path, small_blocks, monkeypatch
+):
+    """A process that dies between needs no wait; the end of a run is one."""
+    path, now, waits = tmp_path / "o.h5", [100.0], []
+    monkeypatch.setattr("genomeconv.store.journal.SYNC_SECONDS", 1.0)
+    monkeypatch.setattr("genomeconv.store.journal.time.monotonic", lambda: now[0])
+    X, n_bases = outputs.numbers_of(plan)
+
+    def write(a):
+        before = len(waits)
+        writer.write(a, X[a : a + 16], n_bases[a : a + 16])
+        return len(waits) - before
+
+    with OutputWriter.open(path, plan) as writer:
+        monkeypatch.setattr("os.fsync", waits.append)
+        counts = [write(0), write(16)]
+        now[0] += 1.0
+        counts += [write(32), write(48)]
+        child = os.fork()
+        if not child:
+            os._exit(
+                0 if len(Journal.load(beside(path, "journal")).entries) == 4 else 1
+            )
+        assert os.waitpid(child, 0)[1] == 0
+    assert counts == [0, 0, 2, 0]
+    assert len(waits) == 4
+    assert finish(outputs, path, plan)[0] == 85 - 64
+
+
+def test_less_than_a_block_can_be_kept(outputs, tmp_path):
+    """Rows of half a block survive; the file is the same whatever was together."""
+    rows = outputs.binned({"chr1": 30_005}, 10)
+    whole = outputs.make(tmp_path / "whole.h5", outputs.plan_of(rows, 128))
+    plan = outputs.plan_of(rows, 128, together=64)
+    assert (plan.block_rows, plan.commit_rows) == (1024, 64)
+    path = tmp_path / "o.h5"
+    X, n_bases = outputs.numbers_of(plan)
+    with OutputWriter.open(path, plan) as writer:
+        writer.write(960, X[960:1088], n_bases[960:1088])
+        writer.write(2944, X[2944:], n_bases[2944:])
+        with pytest.raises(ValueError, match="not whole blocks of 64 rows"):
+            writer.write(32, X[32:96], n_bases[32:96])
+    with OutputWriter.open(path, plan) as writer:
+        assert writer.done() == [(960, 1088), (2944, 3001)]
+        outputs.fill(writer)
+        writer.finish()
+    assert path.read_bytes() == whole.read_bytes()
 
 
 def test_committed_rows_are_not_computed_again(outputs, plan, tmp_path, small_blocks):
@@ -388,7 +466,7 @@ def test_sigkill_leaves_a_lock_that_the_next_run_takes(
 
 
 def test_the_commit_of_a_block_is_ordered(outputs, plan, tmp_path, monkeypatch):
-    """Rows are synced before the journal names them, and it is synced before return."""
+    """The journal names rows that are written, and is synced behind them."""
     with OutputWriter.open(tmp_path / "o.h5", plan) as writer:
         seen = []
         for name in ("pwrite", "write", "fsync"):
@@ -403,7 +481,7 @@ def test_the_commit_of_a_block_is_ordered(outputs, plan, tmp_path, monkeypatch):
         outputs.fill(writer)
     assert seen == [
         *[("pwrite", ".partial")] * 2,
-        ("fsync", ".partial"),
         ("write", ".journal"),
+        ("fsync", ".partial"),
         ("fsync", ".journal"),
     ]
