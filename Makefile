@@ -51,15 +51,11 @@ demo: $(VENV)/.demo
 	  draw('demo/lambda.h5', 'demo/lambda.png'); draw('demo/DMD.h5', 'demo/DMD.png')"
 	@echo "Look at demo/DMD.png: the embeddings along the dystrophin gene."
 
-# Tests of training fork processes that use torch: only one without threads may.
-FORKING := tests/genomeconv/train
 test: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TESTFLAGS) -m "not slow and not soak" --ignore $(FORKING)
-	$(BIN)/python -m pytest -m "not slow and not soak" $(FORKING)
+	$(BIN)/python -m pytest $(TESTFLAGS) -m "not slow and not soak"
 
 test-slow: $(VENV)/.dev
-	$(BIN)/python -m pytest $(TESTFLAGS) -m "not soak" --ignore $(FORKING)
-	$(BIN)/python -m pytest -m "not soak" $(FORKING)
+	$(BIN)/python -m pytest $(TESTFLAGS) -m "not soak"
 
 test-faults: $(VENV)/.dev
 	$(BIN)/python -m pytest $(TESTFLAGS) -m "not soak" tests/faults

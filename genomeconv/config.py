@@ -272,7 +272,7 @@ class ModelConfig:
         return sum(self.filter(i).right for i in range(depth))
 
     def parameters(self) -> int:
-        """Count the numbers the weights hold, without building anything."""
+        """Count the numbers that training moves, without building anything."""
         d, inner = self.width, self.expand * self.width
         mixer = 3 * d * (d + 1) + 3 * d * (self.short_taps + 1) + d + d * (d + 1)
         mlp = inner * (d + 1) + d * (inner + 1)
@@ -299,9 +299,9 @@ def _filter_parameters(config: FilterConfig, channels: int) -> int:
 
 
 def _sgconv_numbers(config: SGConvFilter, taps: int) -> int:
-    """Count a channel's numbers: sub-kernels, one an octave, and the norm."""
+    """Count a channel's numbers: sub-kernels, one an octave; the norm is a constant."""
     size = min(config.scale_taps, taps)
-    return size * max(1, math.ceil(math.log2(taps / size + 1))) + 1
+    return size * max(1, math.ceil(math.log2(taps / size + 1)))
 
 
 def to_dict(config: ModelConfig) -> dict[str, Any]:

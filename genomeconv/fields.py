@@ -61,7 +61,8 @@ def checked_keys(cls: type, values: Mapping[str, Any], where: str) -> dict[str, 
     }
 
 
-_LISTS = {tuple[str, ...]: str, tuple[int, ...]: int}
+_LISTS = {tuple[str, ...]: str, tuple[int, ...]: int, tuple[float, ...]: float}
+_ITEMS = {str: "texts", int: "whole numbers", float: "numbers"}
 
 
 def _check_type(name: str, hint: Any, value: object) -> None:
@@ -79,8 +80,9 @@ def _check_type(name: str, hint: Any, value: object) -> None:
         ok, wanted = value in get_args(hint), "one of " + ", ".join(get_args(hint))
     elif hint in _LISTS:
         kind = _LISTS[hint]
-        ok = isinstance(value, list | tuple) and all(type(v) is kind for v in value)
-        wanted = "a list of " + ("whole numbers" if kind is int else "texts")
+        kinds = (int, float) if kind is float else (kind,)
+        ok = isinstance(value, list | tuple) and all(type(v) in kinds for v in value)
+        wanted = f"a list of {_ITEMS[kind]}"
     else:
         return
     if not ok:

@@ -5,21 +5,27 @@ may enter a CDS at ATG only, has to leave it at the first stop codon in frame an
 nowhere else, and may enter and leave an intron at GT and AG only, with the frame kept.
 Of all such paths the one is taken that has the greatest
 
-    sum over bases of the logit of its label + sum over introns of the logits of
-    donor and acceptor + bonus for each coding base - start for each gene.
+    sum over bases of the logit of its label + site x sum over introns of the logits
+    of donor and acceptor + bonus for each coding base - start for each gene,
 
-Without the last two that is the most probable path, were labels independent given the
-sequence. They are not: neighbours say much the same, so a gene has to have more behind
-it than a few bases (start), and a frame that stays open is evidence the labels may not
-have used (bonus). Both are chosen on validation text. At both ends of the sequence a
-gene may be cut. Found by dynamic programming over the codons and splice sites alone;
-what lies between them is a difference of two sums.
+where an intron's bases have intron x (logit of intron - logit of intergenic) more than
+those between genes. With start = bonus = 0 and site = intron = 1 that is the most
+probable path, were labels independent given the sequence. They are not: neighbours say
+much the same, so a gene has to have more behind it than a few bases (start), a frame
+that stays open is evidence the labels may not have used (bonus), a site is one base
+that stands against the hundreds of an exon (site), and a model of short reach cannot
+tell the inside of a long intron from what lies between genes (intron = 0). All are
+chosen on validation text. At both ends of the sequence a gene may be cut. Found by
+dynamic programming over the codons and splice sites alone; what lies between them is a
+difference of two sums.
 
 Memory is some 60 bytes a base of one sequence.
 """
 
 from __future__ import annotations
 
+import operator
+from collections import deque
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -48,6 +54,10 @@ class GeneCosts:
     """Cost of a gene."""
     bonus: float = 0.0
     """Gain of a coding base."""
+    site: float = 1.0
+    """What the logits of splice sites count, those of bases counting 1."""
+    intron: float = 1.0
+    """What it counts whether bases look like an intron or like no gene."""
 
 
 @dataclass(frozen=True)
@@ -71,6 +81,7 @@ class _State(NamedTuple):
 
 
 _NONE = _State(_NEVER, 0, None)
+_value = operator.attrgetter("value")
 
 
 def decode_genes(
@@ -118,14 +129,17 @@ def _strand(
     codes: Codes, logits: Mapping[str, Floats], costs: GeneCosts
 ) -> Iterator[tuple[tuple[int, int], ...]]:
     """Yield the coding stretches of each gene of the strand that is read."""
-    where, kind, bonus = _events(codes, logits)
+    where, kind, sites = _events(codes, logits)
     rest = logits["intergenic"].astype(np.float64)
     cds = _sums(logits["CDS"] + costs.bonus - rest)
-    intron = _sums(logits["intron"] - rest)
+    intron = _sums(costs.intron * (logits["intron"] - rest))
     coding = [_State(-costs.start, 0, (0, None, None))] * 3
     inside, between = [_NONE] * 3, _State(0.0, 0, None)
+    young: deque[tuple[int, _State]] = deque()
+    """Introns still too short to end, whatever longer ones are worth."""
     at_cds, at_intron = cds[where].tolist(), intron[where].tolist()
-    events = zip(where.tolist(), kind.tolist(), bonus.tolist(), strict=True)
+    extras = (costs.site * sites).tolist()
+    events = zip(where.tolist(), kind.tolist(), extras, strict=True)
     for (b, event, extra), s, t in zip(events, at_cds, at_intron, strict=True):
         if event == _START:
             value = between.value - costs.start - s
@@ -140,14 +154,18 @@ def _strand(
             for f, state in enumerate(coding):
                 phase, value = (b - f) % 3, state.value + s + extra - t
                 if value > inside[phase].value:
-                    inside[phase] = _State(value, b, _closed(state.path, b, False))
+                    path = _closed(state.path, b, False)
+                    young.append((phase, _State(value, b, path)))
         else:
+            while young and b - young[0][1].since >= SHORTEST_INTRON:
+                phase, state = young.popleft()
+                inside[phase] = max(inside[phase], state, key=_value)
             for phase, state in enumerate(inside):
                 f, value = (b - phase) % 3, state.value + t + extra - s
-                if b - state.since >= SHORTEST_INTRON and value > coding[f].value:
+                if value > coding[f].value:
                     coding[f] = _State(value, b, (b, None, state.path))
     size = len(codes)
-    last = max(coding, key=lambda state: state.value)
+    last = max(coding, key=_value)
     if last.value + cds[size] > between.value:
         between = _State(0.0, size, _closed(last.path, size, True))
     yield from _genes(between.path)
@@ -177,7 +195,7 @@ def _sums(values: Floats) -> npt.NDArray[np.float64]:
 def _events(
     codes: Codes, logits: Mapping[str, Floats]
 ) -> tuple[Places, Places, npt.NDArray[np.float64]]:
-    """Return boundary, kind and bonus of codons and splice sites, in their order.
+    """Return boundary, kind and logit of codons (0) and splice sites, in their order.
 
     Boundary b lies before base b. A stop codon counts where it ends, so that its frame
     is that boundary modulo 3 as it is of the codons before.
@@ -193,11 +211,11 @@ def _events(
     where = np.concatenate([stops, starts, donors, acceptors])
     sizes = [len(stops), len(starts), len(donors), len(acceptors)]
     kind = np.repeat([_STOP, _START, _DONOR, _ACCEPTOR], sizes)
-    bonus = np.zeros(len(where))
-    bonus[kind == _DONOR] = logits["donor"][donors - 1]
-    bonus[kind == _ACCEPTOR] = logits["acceptor"][acceptors]
+    sites = np.zeros(len(where))
+    sites[kind == _DONOR] = logits["donor"][donors - 1]
+    sites[kind == _ACCEPTOR] = logits["acceptor"][acceptors]
     order = np.argsort(where, kind="stable")
-    return where[order], kind[order], bonus[order]
+    return where[order], kind[order], sites[order]
 
 
 def _found(codes: Codes, word: str) -> Places:

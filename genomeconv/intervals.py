@@ -192,21 +192,32 @@ def read_bed(
     DataError
         A line is not a region of these sequences, or there is no region at all.
     """
-    intervals: list[Interval] = []
+    return [interval for _, _, interval in bed_lines(path, lengths, label)]
+
+
+def bed_lines(
+    path: Path | str, lengths: Mapping[str, int], label: str
+) -> Iterator[tuple[int, list[str], Interval]]:
+    """Yield the number, the columns and the region of each line of a BED file.
+
+    Parameters, and what is skipped and refused, as in :func:`read_bed`.
+    """
+    found = False
     with Input(path) as source:
         for number, line in text_lines(source, "a BED file"):
             if not line or _SKIPPED.match(line):
                 continue
             fields = line.split("\t") if "\t" in line else line.split()
-            if not intervals and _is_title(fields):
+            if not found and _is_title(fields):
                 continue
             try:
-                intervals.append(_bed_interval(fields, lengths, label))
+                interval = _bed_interval(fields, lengths, label)
             except DataError as error:
                 raise DataError(f"{source.label}:{number}: {error}") from None
-        if not intervals:
+            found = True
+            yield number, fields, interval
+        if not found:
             raise DataError(f"no regions in {source.label}")
-    return intervals
 
 
 def text_lines(source: Input, wanted: str) -> Iterator[tuple[int, str]]:

@@ -18,7 +18,7 @@ EXTRAS = PROJECT["optional-dependencies"]
 OURS = PROJECT["name"]
 LOCK = ROOT / ".ci" / "requirements.lock"
 LINE = re.compile(r"([a-z0-9.-]+)==([\w.+!]+) \\\n    --hash=sha256:[0-9a-f]{64}\n")
-BEYOND_DEV = {"bigwig", "fuzz"}
+BEYOND_DEV = {"fuzz"}
 
 
 def requirements(*extras: str) -> dict[str, Requirement]:

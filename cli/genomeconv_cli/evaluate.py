@@ -20,7 +20,7 @@ from genomeconv_cli.progress import choose_progress
 
 @click.command()
 @click.argument("model", metavar="MODEL")
-@click.argument("fasta", metavar="FASTA")
+@click.argument("fasta", metavar="FASTA|CSV")
 @click.option(
     "--bed",
     type=click.Path(path_type=Path),
@@ -32,7 +32,14 @@ from genomeconv_cli.progress import choose_progress
     type=click.Path(path_type=Path),
     metavar="GTF",
     help="GTF, GFF3 or BED file of the genes: judge labels of genes instead, with "
-    "--bed in these regions only.",
+    "--bed in these regions only. For models of classes: BED file of regions.",
+)
+@click.option(
+    "--track",
+    "tracks",
+    multiple=True,
+    metavar="BIGWIG",
+    help="Judge tracks instead: one for each of the model's, in their order.",
 )
 @click.option(
     "--markov",
@@ -57,14 +64,18 @@ def command(model: str, as_json: bool, quiet: bool, **given: Any) -> None:
 
     Lower is better; 2 is chance. Beside it stands the best of a row of Markov models,
     and its order. With --annotation: average precision and F1 of labels of genes,
-    beside weight matrices and open reading frames of the same text.
+    beside weight matrices and open reading frames of the same text. With --track:
+    correlation and deviance, beside GC content. A model of classes takes a CSV file
+    with the columns sequence and label, or a FASTA and --annotation REGIONS.bed.
 
     \b
     Examples:
       genomeconv evaluate first.run/model genome.fa
-      genomeconv evaluate human-small chr22.fa.gz --bed exons.bed --json
+      genomeconv evaluate human chr22.fa.gz --bed exons.bed --json
       genomeconv evaluate first.run/model test.fa --markov train.fa
       genomeconv evaluate yeast-genes yeast.fa --annotation yeast.gff3
+      genomeconv evaluate classes.run/model dev.csv
+      genomeconv evaluate tracks.run/model genome.fa --track coverage.bw
     """  # noqa: D301
     from genomeconv.train.evaluate import EvaluateOptions, evaluate
 

@@ -9,6 +9,7 @@ from typing import Any
 
 import click
 
+from genomeconv.errors import ModelError
 from genomeconv_cli.console import Notifier, put_fields, put_json, value_text
 from genomeconv_cli.options import json_option
 
@@ -25,10 +26,13 @@ _WEIGHTS = {".safetensors", ".pt", ".pth", ".bin", ".ckpt", ".pkl", ".pickle"}
 def command(file: str, as_json: bool) -> None:
     """Say what FILE is: a FASTA, an output of genomeconv, a model, or a run.
 
+    A model at hand also goes by its name.
+
     \b
     Examples:
       genomeconv info genome.fa.gz
       genomeconv info genome.embeddings.h5 --json
+      genomeconv info human
     """  # noqa: D301
     facts = _describe(file)
     if as_json:
@@ -41,13 +45,16 @@ def _brief(facts: Mapping[str, Any]) -> dict[str, Any]:
     """Put the card's entries beside the others, those that fit on a line."""
     out = {key: value for key, value in facts.items() if key != "card"}
     for key, value in facts.get("card", {}).items():
-        if key not in out and len(value_text(key, value)) <= _LONGEST:
+        text = value_text(key, value)
+        if key not in out and text and len(text) <= _LONGEST:
             out[key] = value
     return out
 
 
 def _describe(file: str) -> Mapping[str, Any]:
     path = Path(file)
+    if not path.exists() and (folder := _named(file)) is not None:
+        path = folder
     if path.is_dir():
         from genomeconv.train.describe import describe_run, is_run
 
@@ -63,6 +70,16 @@ def _describe(file: str) -> Mapping[str, Any]:
         return ask("describe", path)
 
     return _describe_fasta(file)
+
+
+def _named(name: str) -> Path | None:
+    """Return the folder of a model at hand, None where there is none of that name."""
+    from genomeconv.weights import find_folder
+
+    try:
+        return find_folder(name)
+    except ModelError:
+        return None
 
 
 def _describe_fasta(file: str) -> Mapping[str, Any]:

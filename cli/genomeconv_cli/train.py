@@ -41,9 +41,9 @@ _SUFFIXES = (".gz", ".bgz", ".bgzf", ".fa", ".fasta", ".fna", ".ffn", ".toml")
 )
 @click.option(
     "--init",
-    type=click.Choice(["lm", "mask", "labels"]),
-    help="Print a commented config instead: next base (lm), hidden bases (mask) or "
-    "genes (labels).",
+    type=click.Choice(["lm", "mask", "labels", "classes", "tracks"]),
+    help="Print a commented config instead: next base (lm), hidden bases (mask), "
+    "genes (labels), classes of sequences (classes) or BigWig (tracks).",
 )
 @click.option("--resume", is_flag=True, help="Go on with the run in the folder.")
 @click.option(
@@ -59,7 +59,7 @@ _SUFFIXES = (".gz", ".bgz", ".bgzf", ".fa", ".fasta", ".fna", ".ffn", ".toml")
 @click.option(
     "--allow-reshard",
     is_flag=True,
-    help="Resume with another number of processes.",
+    help="Resume with the work shared out otherwise, as over more processes.",
 )
 @click.option(
     "--break-lock",
@@ -128,7 +128,7 @@ def _print_template(
         raise click.UsageError("--init goes with a FASTA at most", ctx)
     from genomeconv.train.template import template
 
-    put(template(cast("Kind", init), source or "genome.fa").rstrip())
+    put(template(cast("Kind", init), source or "").rstrip())
 
 
 def _config(source: str | None, settings: tuple[str, ...]) -> tuple[TrainConfig, Path]:
@@ -145,7 +145,11 @@ def _config(source: str | None, settings: tuple[str, ...]) -> tuple[TrainConfig,
         values = read_toml(path)
     else:
         values = {"data": {"fasta": [str(path)]}}
-    if isinstance(given := values.get("model", {}), dict):
+    # So that one value of the default filters can be set; a start has its own.
+    started = any(s.partition("=")[0].strip() == "model.start" for s in settings)
+    if isinstance(given := values.get("model", {}), dict) and not (
+        started or given.get("start")
+    ):
         values = {**values, "model": {**MODEL_DEFAULTS, **given}}
     return from_dict(apply(values, settings)), folder
 
@@ -181,9 +185,9 @@ def summary_text(summary: TrainSummary) -> str:
         f"{summary.bases:,} bases in {seconds_text(summary.seconds)}"
     ]
     if summary.best_step >= 0:
-        value = f"{summary.best_loss / math.log(2):.3f} bits per base"
-        if summary.objective == "labels":
-            value = f"loss {summary.best_loss:.3f}"
+        value = f"loss {summary.best_loss:.3f}"
+        if summary.objective in ("lm", "mask"):
+            value = f"{summary.best_loss / math.log(2):.3f} bits per base"
         parts.append(f"validation {value}, best at step {summary.best_step:,}")
     if summary.skipped:
         parts.append(f"{summary.skipped:,} steps skipped (not finite)")

@@ -44,9 +44,9 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.mlp = Mlp(config)
 
-    def forward(self, r: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D)."""
-        r = r + self.mixer(self.norm1(r))
+    def forward(self, r: Tensor, inside: Tensor | None = None) -> Tensor:
+        """(B, L, D) -> (B, L, D); ``inside`` (B, L) is False for padding."""
+        r = r + self.mixer(self.norm1(r), inside)
         out: Tensor = r + self.mlp(self.norm2(r))
         return out
 

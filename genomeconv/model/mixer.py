@@ -12,9 +12,11 @@ from __future__ import annotations
 
 import math
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from torch import Tensor, nn
+from torch.nn import functional as F
 
 from genomeconv.config import ModelConfig
 from genomeconv.model.filters import build_filter
@@ -30,8 +32,25 @@ from genomeconv_kernels import (
 )
 
 
+class Neighbours(Protocol):
+    """Who holds the positions on either side of the stretch a mixer is given."""
+
+    def widened(self, x: Tensor, left: int, right: int) -> Tensor:
+        """Return x (B, C, L) with so many positions more on either side.
+
+        Where the sequence has none they are zero.
+        """
+        ...
+
+
 class Mixer(nn.Module):
-    """Mixes positions: (B, L, D) -> (B, L, D)."""
+    """Mixes positions: (B, L, D) -> (B, L, D).
+
+    Attributes
+    ----------
+    neighbours : Neighbours or None
+        None: what :meth:`forward` is given are whole sequences.
+    """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
         super().__init__()
@@ -44,16 +63,45 @@ class Mixer(nn.Module):
         self.filter = build_filter(width, config.filter(layer))
         self.skip = nn.Parameter(torch.randn(width))
         self.out_proj = nn.Linear(width, width)
+        self.neighbours: Neighbours | None = None
 
-    def forward(self, x: Tensor) -> Tensor:
-        """Mix whole sequences, with gradients."""
+    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Mix whole sequences, with gradients.
+
+        Parameters
+        ----------
+        x : Tensor
+            (B, L, D).
+        inside : Tensor, optional
+            (B, L) bool: False for padding at the end, which no base then sees.
+        """
         z = self.in_proj(x).transpose(1, 2)
-        z = short_conv(z, self.short_weight, self.short_bias)
-        x0, x1, v = z.chunk(3, dim=1)
-        k = self.filter.taps()
-        y = fft_conv(v, k, pre=x1, post=x0, skip=self.skip, right=self.right)
+        if self.neighbours is None:
+            z = short_conv(z, self.short_weight, self.short_bias)
+            x0, x1, v = z.chunk(3, dim=1)
+            if inside is not None:
+                v = torch.where(inside[:, None], v, 0.0)
+            k = self.filter.taps()
+            y = fft_conv(v, k, pre=x1, post=x0, skip=self.skip, right=self.right)
+        else:
+            assert inside is None, "stretches have no padding"
+            y = self._mix_stretch(z, self.neighbours)
         out: Tensor = self.out_proj(y.transpose(1, 2))
         return out
+
+    def _mix_stretch(self, z: Tensor, neighbours: Neighbours) -> Tensor:
+        """Filter and gate a stretch, (B, 3D, L) -> (B, D, L)."""
+        past = self.short_weight.shape[1] - 1
+        z = neighbours.widened(z, past, 0)
+        z = short_conv(z[..., past:], self.short_weight, self.short_bias, z[..., :past])
+        # Gated inputs are not rounded: whole sequences gate inside the kernel.
+        x0, x1, v = z.to(torch.promote_types(z.dtype, torch.float32)).chunk(3, dim=1)
+        k, right = self.filter.taps(), self.right
+        past = k.shape[1] - 1
+        x = neighbours.widened(x1 * v, past - right, right)
+        # Seen from `right` positions on, all taps look back.
+        k = k + F.pad(self.skip[:, None], (right, past - right))
+        return fft_conv(x[..., past:], k, post=x0, state=x[..., :past])
 
 
 class Buffers:

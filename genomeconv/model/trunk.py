@@ -22,7 +22,9 @@ class Trunk(nn.Module):
         self.blocks = nn.ModuleList(Block(config, i) for i in range(config.layers))
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
-    def forward(self, tokens: Tensor, layer: int | None = None) -> Tensor:
+    def forward(
+        self, tokens: Tensor, layer: int | None = None, inside: Tensor | None = None
+    ) -> Tensor:
         """Return the embeddings, or the residual after block ``layer``.
 
         Parameters
@@ -32,10 +34,13 @@ class Trunk(nn.Module):
         layer : int, optional
             1-based number of a block: the residual stream behind it, before the
             final norm; 0 is the table itself. None: the final norm's output.
+        inside : Tensor, optional
+            (B, L) bool: False for padding at the end of a sequence, which then
+            changes none of its vectors. None: there is none.
         """
         r = self.embedding(tokens)
         for block in self.blocks[:layer]:
-            r = block(r)
+            r = block(r, inside)
         out: Tensor = r if layer is not None else self.norm(r)
         return out
 

@@ -20,8 +20,10 @@ the classes on "-".
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -115,6 +117,17 @@ class Annotation:
                 out[a:b] |= bit
         return out
 
+    def edges(self, record: int, start: int, stop: int) -> Ints:
+        """Return where exons begin or end between two positions of a sequence.
+
+        Donors, acceptors and first bases of stretches of CDS, of both strands; each
+        once, ascending.
+        """
+        names = [f"{name}{s}" for name in CLASSES[:3] for s in STRANDS]
+        found = [self._records[record][OUTPUTS.index(n)][1].starts for n in names]
+        places = np.unique(np.concatenate(found))
+        return places[(start <= places) & (places < stop)]
+
     def frequencies(
         self, stretches: Iterable[tuple[int, int, int]]
     ) -> npt.NDArray[np.float64]:
@@ -130,6 +143,27 @@ class Annotation:
             for i, (_, found) in enumerate(self._records[record]):
                 counts[i] += found.cut(start, stop).bases()
         return counts / max(total, 1)
+
+    def fingerprint(self) -> dict[str, Any]:
+        """Return what tells these labels from any others, ready for JSON.
+
+        Sequences with a CDS, bases of CDS on both strands, and a sum over all labels;
+        how the file has them (order, comments, compression) does not count.
+        """
+        digest = hashlib.sha256()
+        coding = []
+        for record in self._records:
+            for _, stretches in record:
+                for edges in (stretches.starts, stretches.stops):
+                    digest.update(len(edges).to_bytes(8, "little"))
+                    digest.update(edges.astype("<i8").tobytes())
+            cds = [record[OUTPUTS.index(f"CDS{strand}")][1] for strand in STRANDS]
+            coding.append(sum(stretches.bases() for stretches in cds))
+        return {
+            "records": sum(map(bool, coding)),
+            "bases": sum(coding),
+            "sha256": digest.hexdigest(),
+        }
 
 
 def other_strand(masks: Masks) -> Masks:

@@ -12,7 +12,14 @@ import numpy as np
 import numpy.typing as npt
 
 from genomeconv.alphabet import Codes, N, reverse_complement
-from genomeconv.train.annotation import Annotation, Masks, other_strand
+from genomeconv.train.annotation import (
+    CLASSES,
+    OUTPUTS,
+    STRANDS,
+    Annotation,
+    Masks,
+    other_strand,
+)
 from genomeconv.train.corpus import Corpus
 from genomeconv.train.ranking import Confusion, compared
 
@@ -26,9 +33,21 @@ SITE = {"donor": (8, 12), "acceptor": (40, 6)}
 PSEUDOCOUNT = 1.0
 SHORTEST = (90, 120, 150, 180, 210, 240, 270, 300, 330, 360, 400, 450)
 """Lengths in bases that a reading frame is asked to have, one is chosen."""
+FRAMES_TEXT = 10_000_000
+"""It is chosen on so many bases of the training text, the first ones."""
 _OVERLAP = 0.2
 _ATG = (0, 3, 2)
 _STOPS = ((3, 0, 0), (3, 0, 2), (3, 2, 0))
+
+
+@dataclass(frozen=True, eq=False)
+class Baselines:
+    """What a training text taught."""
+
+    matrices: dict[str, WeightMatrix]
+    """Of each of SITE."""
+    shortest: int
+    """Bases that an open frame has to have."""
 
 
 @dataclass(frozen=True, eq=False)
@@ -58,6 +77,36 @@ class WeightMatrix:
         for i, column in enumerate(self.columns):
             out += column[padded[i : i + size]]
         return out
+
+
+def learn_baselines(
+    corpus: Corpus, annotation: Annotation, train: Sequence[Part]
+) -> Baselines:
+    """Learn weight matrices of the sites and the length of open frames."""
+    matrices = {}
+    for name, (before, behind) in SITE.items():
+        texts = (
+            (codes, has_label(masks, CLASSES.index(name)))
+            for part in train
+            for codes, masks in strands(corpus, annotation, part)
+        )
+        matrices[name] = weight_matrix(texts, before, behind)
+    frames = [
+        (np.asarray(corpus.codes(*part)), coding(annotation.masks(*part)))
+        for part in _first(train, FRAMES_TEXT)
+    ]
+    return Baselines(matrices, choose_shortest(frames))
+
+
+def coding(masks: Masks) -> list[Bools]:
+    """Return which bases are CDS on "+" and on "-"."""
+    return [has_label(masks, OUTPUTS.index(f"CDS{strand}")) for strand in STRANDS]
+
+
+def has_label(masks: Masks, output: int) -> Bools:
+    """Return which bases have a label, by its number."""
+    found: Bools = (masks >> np.uint16(output)) & np.uint16(1) > 0
+    return found
 
 
 def strands(
@@ -146,6 +195,16 @@ def choose_shortest(texts: Sequence[tuple[Codes, list[Bools]]]) -> int:
         return total.f1
 
     return max(SHORTEST, key=f1)
+
+
+def _first(parts: Sequence[Part], most: int) -> list[Part]:
+    """Return the first ``most`` bases of some stretches."""
+    out = []
+    for record, start, stop in parts:
+        if most > 0:
+            out.append((record, start, min(stop, start + most)))
+        most -= stop - start
+    return out
 
 
 def _words(codes: Codes, words: Sequence[tuple[int, ...]]) -> npt.NDArray[np.int64]:

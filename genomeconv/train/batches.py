@@ -14,9 +14,9 @@ from typing import Any
 import numpy as np
 
 from genomeconv.train.distributed import World
-from genomeconv.train.objectives import IGNORED, Example, Ints, Objective
+from genomeconv.train.objectives import IGNORED, Example, Ints, Objective, Targets
 from genomeconv.train.schedule import Schedule
-from genomeconv.train.windows import Sampler, Window
+from genomeconv.train.windows import Samples, Window
 
 _AHEAD = 2
 """Batches a worker thread may be ahead."""
@@ -28,7 +28,7 @@ class Batch:
 
     Attributes
     ----------
-    parts : list of (inputs, targets), (B, L) int64 each
+    parts : list of (inputs, targets), (B, L) int64 and (B, ...) each
     windows : list of Window
         Where its samples come from.
     counted : int
@@ -37,7 +37,7 @@ class Batch:
         Positions, those that do not count included.
     """
 
-    parts: list[tuple[Ints, Ints]]
+    parts: list[tuple[Ints, Targets]]
     windows: list[Window]
     counted: int
     bases: int
@@ -48,18 +48,19 @@ class Batches:
 
     Parameters
     ----------
-    sampler : Sampler
+    sampler : Samples
     objective : Objective
     schedule : Schedule
     world : World
-        This process takes windows ``rank * share`` to ``(rank + 1) * share``.
+        Its team takes windows ``team * share`` to ``(team + 1) * share``, this process
+        its stretch of each.
     accumulate : int
         Parts of a batch.
     """
 
     def __init__(
         self,
-        sampler: Sampler,
+        sampler: Samples,
         objective: Objective,
         schedule: Schedule,
         world: World,
@@ -74,18 +75,20 @@ class Batches:
     def batch(self, step: int) -> Batch:
         """Make the batch of a step."""
         windows, length = self._schedule.batch(step)
-        share = windows // self._world.size
-        first = self._world.rank * share
+        share = windows // self._world.teams
+        first = self._world.team * share
         examples, places = [], []
         size = length + self._objective.ahead
         for index in range(first, first + share):
             window, codes, rng = self._sampler.draw(step, index, size)
             places.append(window)
-            examples.append(self._objective.example(window, codes, rng))
+            example = self._objective.example(window, codes, rng)
+            examples.append(stretch_of(example, self._world))
         together = share // self._accumulate
         parts = [stacked(examples[i : i + together]) for i in range(0, share, together)]
         counted = sum(int(np.count_nonzero(t != IGNORED)) for _, t in parts)
-        return Batch(parts=parts, windows=places, counted=counted, bases=share * length)
+        bases = share * length // self._world.context
+        return Batch(parts=parts, windows=places, counted=counted, bases=bases)
 
     def run(self, start: int, stop: int, workers: int) -> Generator[Batch, None, None]:
         """Yield the batches of steps ``start`` to ``stop``, some made ahead."""
@@ -106,8 +109,16 @@ class Batches:
                     future.cancel()
 
 
-def stacked(examples: list[Example]) -> tuple[Ints, Ints]:
-    """Return inputs and targets of some samples, (B, L) each."""
+def stretch_of(example: Example, world: World) -> Example:
+    """Return what this process has of a sample."""
+    if world.context == 1:
+        return example
+    own = world.stretch(len(example.inputs))
+    return Example(example.inputs[own], example.targets[own])
+
+
+def stacked(examples: list[Example]) -> tuple[Ints, Targets]:
+    """Return inputs (B, L) and targets (B, ...) of some samples."""
     columns: Any = zip(*examples, strict=True)
     inputs, targets = (np.stack(column) for column in columns)
     return inputs, targets

@@ -7,7 +7,9 @@ from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
-from genomeconv.train.label_card import label_lines
+from genomeconv.train.class_card import class_lines, class_summary
+from genomeconv.train.label_card import label_lines, label_summary
+from genomeconv.train.track_card import track_lines, track_summary
 
 LIMITS = (
     "Numbers on held-out sequence of the same genomes say nothing of other species or "
@@ -17,7 +19,17 @@ _PREDICTS = {
     "lm": "the next base",
     "mask": "hidden bases",
     "labels": "the labels of genes at each base",
+    "classes": "the class of a sequence",
+    "tracks": "tracks along the genome",
 }
+_OF_KIND = {
+    "lm": (),
+    "mask": ("share", "mask_id"),
+    "labels": ("annotation", "emphasis", "average"),
+    "classes": ("annotation", "column", "pooling", "balance"),
+    "tracks": ("tracks", "bin", "loss", "missing"),
+}
+"""Settings of [objective] that each kind of it looks at."""
 
 
 def make_card(
@@ -38,6 +50,7 @@ def make_card(
         or f"Predicts {predicts}; trained on {files}.",
         "parameters": parameters,
         "objective": settings["objective"],
+        "start": _start(record),
         "in_short": _in_short(results),
         "results": dict(results),
         "data": [{**d, "file": Path(d["file"]).name} for d in record["data"]],
@@ -56,13 +69,34 @@ def make_card(
 
 
 def _in_short(results: Mapping[str, Any]) -> str:
-    """Return bits per base beside the best baseline, for one line of `info`."""
+    """Return the numbers beside the best baseline, for one line of `info`."""
+    first: Mapping[str, Any] = next(iter(results.values()), {})
+    if "cds" in first:
+        return label_summary(results)
+    if "matthews" in first:
+        return class_summary(results)
+    if "tracks" in first:
+        return track_summary(results)
     return "; ".join(
         f"{part} {_text(found['bits_per_base'])} bits per base, the best Markov model "
         f"{_text(min(filter(None, found['markov_bits_per_base']), default=None))}"
         for part, found in results.items()
         if "markov_bits_per_base" in found
     )
+
+
+def _start(record: Mapping[str, Any]) -> dict[str, Any] | None:
+    """Return which weights the run began from; None where they were new."""
+    if record.get("start") is None:
+        return None
+    return {**record["start"], "frozen": record["config"]["model"]["freeze"]}
+
+
+def _start_lines(start: Mapping[str, Any] | None) -> Iterator[str]:
+    if start is not None:
+        how = "its trunk unchanged" if start["frozen"] else "all of it trained on"
+        yield f"Began from {start['name']} (sha256 {start['sha256'][:16]}), {how}."
+        yield ""
 
 
 def _progress(progress: Mapping[str, Any]) -> dict[str, Any]:
@@ -79,12 +113,22 @@ def _settings(config: Mapping[str, Any]) -> dict[str, Any]:
     """Return the settings without what names places on this machine."""
     out = {k: dict(v) for k, v in config.items() if k not in ("card", "model")}
     out["data"]["fasta"] = [Path(f).name for f in out["data"]["fasta"]]
-    annotation = out["objective"]["annotation"]
-    out["objective"]["annotation"] = Path(annotation).name
+    out["objective"] = _objective(out["objective"])
     for part in ("train", "valid", "test"):
-        if out["split"]["by"] == "bed":
+        if out["split"]["by"] in ("bed", "files"):
             out["split"][part] = [Path(f).name for f in out["split"][part]]
     del out["data"]["cache"]
+    return out
+
+
+def _objective(values: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the settings of this kind of objective, files by their names alone."""
+    kind = values["kind"]
+    out = {"kind": kind, **{name: values[name] for name in _OF_KIND[kind]}}
+    if "annotation" in out:
+        out["annotation"] = Path(out["annotation"]).name
+    if "tracks" in out:
+        out["tracks"] = [Path(f).name for f in out["tracks"]]
     return out
 
 
@@ -106,6 +150,7 @@ def card_text(card: Mapping[str, Any]) -> str:
         f"{progress['steps']:,}, {progress['bases']:,} bases read in "
         f"{progress['seconds']:,.0f} s; {progress['skipped_steps']:,} steps skipped.",
         "",
+        *_start_lines(card["start"]),
         *_result_lines(card["results"]),
         "## Data",
         "",
@@ -148,6 +193,12 @@ def _result_lines(results: Mapping[str, Any]) -> Iterator[str]:
     parts = list(results)
     if "cds" in results[parts[0]]:
         yield from label_lines(results)
+        return
+    if "matthews" in results[parts[0]]:
+        yield from class_lines(results)
+        return
+    if "tracks" in results[parts[0]]:
+        yield from track_lines(results)
         return
     orders = range(len(results[parts[0]]["markov_bits_per_base"]))
     yield "## Bits per base\n"

@@ -50,11 +50,12 @@ def _check_compiler(config: TrainConfig, world: World) -> None:
 
 def _check_shares(config: TrainConfig, world: World) -> None:
     """Refuse windows of a step that cannot be shared out."""
-    parts = world.size * config.optimiser.accumulate
+    parts = world.teams * config.optimiser.accumulate
+    teams = "processes" if world.context == 1 else f"teams of {world.context} processes"
     if config.data.windows % parts:
         raise ModelError(
-            f"config: data.windows must be a multiple of {parts} ({world.size} "
-            f"processes x optimiser.accumulate {config.optimiser.accumulate}), got "
+            f"config: data.windows must be a multiple of {parts} ({world.teams} "
+            f"{teams} x optimiser.accumulate {config.optimiser.accumulate}), got "
             f"{config.data.windows}"
         )
 

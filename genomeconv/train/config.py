@@ -16,6 +16,8 @@ from genomeconv import config as model_config
 from genomeconv.config import ModelConfig
 from genomeconv.errors import ModelError
 from genomeconv.fields import checked_keys, require, shown_value
+from genomeconv.train.config_checks import check_context, check_objective
+from genomeconv.train.start import shape_of
 
 WINDOW_CAP = 1 << 24
 """Longest window, in bases."""
@@ -28,13 +30,15 @@ class DataConfig:
     """Which sequences are learned from, and in which pieces."""
 
     fasta: tuple[str, ...]
-    """FASTA files; plain, gzip or bgzip."""
+    """FASTA files; plain, gzip or bgzip. None for classes from a CSV file."""
     window: int = 2048
-    """Bases of a window."""
+    """Bases of a window; for classes: of the longest sequence that is taken."""
     windows: int = 8
-    """Windows of a step, all processes together."""
+    """Windows, or sequences, of a step, all processes together."""
     reverse_complement: bool = True
     """Read every second window, by chance, from the other strand."""
+    focus: float = 0.0
+    """Share of the windows drawn around splice sites and starts of CDS (labels)."""
     soft_mask: Literal["keep", "n"] = "keep"
     """How lower-case letters are read: as the bases they are, or as N."""
     gaps: Literal["error", "n"] = "error"
@@ -48,7 +52,7 @@ class DataConfig:
         _between("data.window", self.window, 16, WINDOW_CAP)
         _between("data.windows", self.windows, 1, 1 << 16)
         _between("data.workers", self.workers, 0, 64)
-        require(bool(self.fasta), "data.fasta", "at least one file", self.fasta)
+        require(0 <= self.focus <= 1, "data.focus", "in [0, 1]", self.focus)
         bases = self.window * self.windows
         require(
             bases <= STEP_CAP,
@@ -62,8 +66,8 @@ class DataConfig:
 class SplitConfig:
     """Which bases are learned from, which are watched, which are only reported on."""
 
-    by: Literal["fractions", "regions", "bed"] = "fractions"
-    """Blocks by chance; names or regions; or BED files."""
+    by: Literal["fractions", "regions", "bed", "files"] = "fractions"
+    """Blocks by chance; names or regions; BED files; files of their own (classes)."""
     train: tuple[str, ...] = ()
     """Regions (1-based inclusive) or BED files; empty: all that is left."""
     valid: tuple[str, ...] = ()
@@ -98,6 +102,12 @@ class SplitConfig:
             self.by,
         )
         require(
+            self.by != "files" or not self.train,
+            "split.train",
+            'absent with split.by = "files": objective.annotation is learned from',
+            self.train,
+        )
+        require(
             self.by == "fractions" or bool(self.train or self.valid or self.test),
             "split.train, split.valid or split.test",
             f'given with split.by = "{self.by}"',
@@ -109,11 +119,32 @@ class SplitConfig:
 class ObjectiveConfig:
     """What is predicted."""
 
-    kind: Literal["lm", "mask", "labels"] = "lm"
-    """The next base (lm, causal models), bases that were hidden (mask), or what an
-    annotation says of each base (labels)."""
+    kind: Literal["lm", "mask", "labels", "classes", "tracks"] = "lm"
+    """The next base (lm, causal models), bases that were hidden (mask), what an
+    annotation says of each base (labels), the class of a sequence or region
+    (classes), or tracks along the genome (tracks)."""
     annotation: str = ""
-    """GTF, GFF3 or BED file of the genes (labels only)."""
+    """Labels: GTF, GFF3 or BED file of the genes. Classes: BED file of regions of
+    data.fasta, or without data.fasta a CSV file with the columns sequence and label."""
+    emphasis: tuple[float, ...] = (1.0, 1.0, 1.0, 1.0, 1.0, 1.0)
+    """Factors of the losses of donor, acceptor, CDS, UTR, intron and intergenic
+    (labels only)."""
+    average: bool = False
+    """Judge the mean of the readings of both strands (labels only)."""
+    column: Literal["name", "score"] = "name"
+    """Column of a BED file that is the class: 4 or 5 (classes only)."""
+    pooling: Literal["mean", "last"] = "mean"
+    """A sequence's vector: the mean over its bases, or the last one (classes only)."""
+    balance: bool = True
+    """Let rare classes weigh more (classes only)."""
+    tracks: tuple[str, ...] = ()
+    """BigWig files (tracks only)."""
+    bin: int = 128
+    """Bases of a bin, counted from the start of the sequence (tracks only)."""
+    loss: Literal["poisson", "multinomial"] = "poisson"
+    """Poisson in every bin; or shape and sum of a window apart (tracks only)."""
+    missing: Literal["skip", "zero"] = "skip"
+    """Bases without a value: not learned from, or zeros (tracks only)."""
     share: float = 0.15
     """Share of the bases that are to be predicted (mask only)."""
     mask_id: int = 5
@@ -121,7 +152,25 @@ class ObjectiveConfig:
 
     def __post_init__(self) -> None:
         require(0 < self.share < 1, "objective.share", "in (0, 1)", self.share)
+        ok = len(self.emphasis) == 6 and all(0 < x < math.inf for x in self.emphasis)
+        wanted = "six positive factors"
+        require(ok, "objective.emphasis", wanted, self.emphasis)
+        _between("objective.bin", self.bin, 1, WINDOW_CAP)
         _between("objective.mask_id", self.mask_id, 0, 1 << 16)
+
+
+@dataclass(frozen=True, kw_only=True)
+class StartConfig:
+    """Which weights a run begins from; written in the section of the model."""
+
+    start: str = ""
+    """A model's name, its folder, or a run; "": none, weights by chance."""
+    freeze: bool = False
+    """Only the head and the outputs learn, the trunk stays as it is (probe)."""
+
+    def __post_init__(self) -> None:
+        ok = bool(self.start) or not self.freeze
+        require(ok, "model.freeze", "false without model.start", self.freeze)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -213,6 +262,8 @@ class CheckpointConfig:
     """Windows of the validation text that are looked at."""
     log_every: int = 10
     """Steps from one line of metrics.jsonl to the next."""
+    tensorboard: bool = False
+    """Write the same numbers as events of TensorBoard, into tensorboard/."""
 
     def __post_init__(self) -> None:
         for name in ("every", "keep", "valid_windows", "log_every"):
@@ -233,6 +284,10 @@ class ComputeConfig:
     """Keep one vector a base and block, and compute the rest again for the gradient."""
     compile: bool = False
     """Let torch.compile fuse the blocks; on a CPU that needs a C++ compiler."""
+    shard: bool = False
+    """Let each process keep its share of weights and optimiser only (FSDP2)."""
+    context: int = 1
+    """Processes that share a sequence, each a stretch of it."""
     timeout: float = 300.0
     """Seconds after which a process that does not answer ends the run."""
 
@@ -245,6 +300,10 @@ class ComputeConfig:
         _between("compute.threads", self.threads, 0, 1024)
         ok = 1 <= self.timeout <= 86_400
         require(ok, "compute.timeout", "1 to 86,400 seconds", self.timeout)
+        _between("compute.context", self.context, 1, 1 << 16)
+        alone = not self.shard and self.context == 1
+        wanted = "false with compute.shard or compute.context"
+        require(alone or not self.compile, "compute.compile", wanted, self.compile)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -275,6 +334,7 @@ class TrainConfig:
     model: ModelConfig = field(
         default_factory=lambda: model_config.from_dict(MODEL_DEFAULTS)
     )
+    start: StartConfig = field(default_factory=StartConfig)
     split: SplitConfig = field(default_factory=SplitConfig)
     objective: ObjectiveConfig = field(default_factory=ObjectiveConfig)
     optimiser: OptimiserConfig = field(default_factory=OptimiserConfig)
@@ -289,7 +349,8 @@ class TrainConfig:
         ok = not first or (window == first * doublings and _power_of_two(doublings))
         wanted = f"0, or data.window ({window}) halved some times"
         require(ok, "schedule.first_window", wanted, first)
-        _check_objective(self.objective, self.model)
+        check_context(self)
+        check_objective(self)
 
 
 SECTIONS: Mapping[str, type] = {
@@ -312,37 +373,12 @@ def _power_of_two(number: int) -> bool:
     return number > 0 and number & (number - 1) == 0
 
 
-def _check_objective(objective: ObjectiveConfig, model: ModelConfig) -> None:
-    labels = objective.kind == "labels"
-    given = objective.annotation
-    wanted = "a file" if labels else "absent where objective.kind is not labels"
-    require(labels == bool(given), "objective.annotation", wanted, given)
-    if labels:
-        require(bool(model.outputs), "model.outputs", "the names of the labels", ())
-        return
-    require(model.head != "none", "model.head", "tied or free to be trained", "none")
-    if objective.kind == "lm":
-        right = max(f.right for f in model.filters)
-        require(
-            model.causal,
-            "filter.right",
-            '0 with objective.kind = "lm", where the next base must not be seen',
-            right,
-        )
-        return
-    free = objective.mask_id < model.vocabulary
-    require(
-        free and objective.mask_id not in model.token_ids,
-        "objective.mask_id",
-        f"a row below model.vocabulary ({model.vocabulary}) that no base has",
-        objective.mask_id,
-    )
-
-
 def to_dict(config: TrainConfig) -> dict[str, Any]:
     """Return the configuration as JSON values."""
     out = {name: _plain(getattr(config, name)) for name in SECTIONS}
     out["model"] = model_config.to_dict(config.model)
+    if config.start.start:
+        out["model"] |= _plain(config.start)
     return out
 
 
@@ -362,8 +398,12 @@ def from_dict(values: Mapping[str, Any]) -> TrainConfig:
     parts: dict[str, Any] = {}
     for name, section in values.items():
         if name == "model":
-            table = {**MODEL_DEFAULTS, **_table(name, section)}
-            parts[name] = model_config.from_dict(table)
+            table = dict(_table(name, section))
+            names = [f.name for f in dataclasses.fields(StartConfig)]
+            start = {key: table.pop(key) for key in names if key in table}
+            parts["start"] = StartConfig(**checked_keys(StartConfig, start, name))
+            shape = shape_of(parts["start"].start, table) or MODEL_DEFAULTS
+            parts[name] = model_config.from_dict({**shape, **table})
         elif name in SECTIONS:
             cls = SECTIONS[name]
             parts[name] = cls(**checked_keys(cls, _table(name, section), name))

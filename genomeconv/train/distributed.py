@@ -1,7 +1,8 @@
 """The processes of a run: one, or several that torchrun started.
 
-Each process takes a share of every global batch. What all must agree on, counts,
-losses and the wish to stop, is summed over them in float64.
+Each process takes a share of every global batch; where sequences are split, a team of
+processes does, each a stretch of its sequences. What all must agree on, counts, losses
+and the wish to stop, is summed over them in float64.
 """
 
 from __future__ import annotations
@@ -18,8 +19,9 @@ from torch import distributed as dist
 from torch import nn
 from torch.nn.parallel import DistributedDataParallel
 
-from genomeconv.errors import DeviceError, UsageError
+from genomeconv.errors import DeviceError, ModelError, UsageError
 from genomeconv.train.config import ComputeConfig
+from genomeconv.train.context import Stretches
 
 _VARIABLES = ("RANK", "WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT")
 
@@ -31,11 +33,31 @@ class World:
     rank: int
     size: int
     device: torch.device
+    context: int = 1
+    """Processes of a team, which share their sequences."""
+    stretches: Stretches | None = None
+    """This team; None where every process has whole sequences."""
 
     @property
     def first(self) -> bool:
         """Whether this process writes and speaks."""
         return self.rank == 0
+
+    @property
+    def teams(self) -> int:
+        """How many shares a batch is cut into."""
+        return self.size // self.context
+
+    @property
+    def team(self) -> int:
+        """Which of the shares is this process's."""
+        return self.rank // self.context
+
+    def stretch(self, length: int) -> slice:
+        """Return which of so many positions are this process's."""
+        own = length // self.context
+        place = self.rank % self.context
+        return slice(place * own, (place + 1) * own)
 
     def sum(self, values: Sequence[float]) -> list[float]:
         """Return the sums of some numbers over all processes, in float64."""
@@ -51,7 +73,12 @@ class World:
             dist.barrier()
 
     def wrap(self, module: nn.Module) -> nn.Module:
-        """Return the module with its gradients averaged over the processes."""
+        """Return the module with its gradients averaged over the processes.
+
+        It has to be gone before the processes part: were its reducer the last to hold
+        the process group, taking that down would wait for a thread that waits for the
+        interpreter's lock.
+        """
         if self.size == 1:
             return module
         return DistributedDataParallel(module)
@@ -65,11 +92,14 @@ def joined(config: ComputeConfig) -> Iterator[World]:
     ------
     DeviceError
         The device is not there, or another process of the run is gone.
+    ModelError
+        The processes do not make whole teams.
     UsageError
         Some variables of torchrun are set and some are not.
     """
     set_ = [name for name in _VARIABLES if name in os.environ]
     if "RANK" not in set_ and "WORLD_SIZE" not in set_:
+        _check_teams(config, 1)
         yield World(rank=0, size=1, device=device_of(config.device, 0))
         return
     if missing := [name for name in _VARIABLES if name not in set_]:
@@ -87,9 +117,36 @@ def joined(config: ComputeConfig) -> Iterator[World]:
             "nccl" if device.type == "cuda" else "gloo", timeout=timeout
         )
         rank, size = dist.get_rank(), dist.get_world_size()
-        yield World(rank=rank, size=size, device=device)
+        _check_teams(config, size)
+        yield World(
+            rank=rank,
+            size=size,
+            device=device,
+            context=config.context,
+            stretches=_team_of(rank, size, config.context),
+        )
     # Not after an error: taking a broken group down would wait for the dead.
     dist.destroy_process_group()
+
+
+def _check_teams(config: ComputeConfig, size: int) -> None:
+    if size % config.context:
+        raise ModelError(
+            f"config: compute.context = {config.context} needs a multiple of "
+            f"{config.context} processes, there {'is' if size == 1 else 'are'} {size}; "
+            f"start them with torchrun --nproc-per-node {config.context}"
+        )
+
+
+def _team_of(rank: int, size: int, context: int) -> Stretches | None:
+    """Return the team of a process; all processes make all teams, in one order."""
+    if context == 1:
+        return None
+    groups = [
+        dist.new_group(list(range(first, first + context)))
+        for first in range(0, size, context)
+    ]
+    return Stretches(groups[rank // context], rank % context, context)
 
 
 @contextlib.contextmanager

@@ -8,6 +8,8 @@ from collections.abc import Iterator, Mapping
 import torch
 from torch import Tensor, nn
 
+from genomeconv.train.sharding import shared_as
+
 
 class Mean:
     """The mean of a model's parameters over the steps.
@@ -31,7 +33,7 @@ class Mean:
     def load(self, tensors: Mapping[str, Tensor]) -> None:
         """Take up a mean that was saved."""
         for name, kept in self.tensors.items():
-            kept.copy_(tensors[name])
+            kept.copy_(shared_as(tensors[name], kept))
 
     @contextlib.contextmanager
     def in_place(self, model: nn.Module) -> Iterator[None]:

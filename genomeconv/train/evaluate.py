@@ -27,11 +27,13 @@ from genomeconv.train.bits import (
     mask_id_of,
     tally,
 )
+from genomeconv.train.evaluate_classes import evaluate_classes, of_classes
 from genomeconv.train.evaluate_labels import evaluate_labels
+from genomeconv.train.evaluate_tracks import evaluate_tracks
 from genomeconv.train.markov import Markov, longest_order
 from genomeconv.train.notify import Notify
 from genomeconv.train.splits import Stretch, joined
-from genomeconv.weights import DEFAULT_MODEL, load_model
+from genomeconv.weights import DEFAULT_MODEL, LoadedModel, load_model
 
 SELF, NONE = "self", "none"
 _CHOOSING_BASES = 2_000_000
@@ -58,13 +60,16 @@ class EvaluateOptions:
     """What to judge; fields are the options of ``genomeconv evaluate``."""
 
     fasta: str
-    """Path, or "-" for standard input."""
+    """Path, or "-" for standard input; for classes without annotation a CSV file."""
     model: str = DEFAULT_MODEL
     """Name of a model at hand, or its folder."""
     bed: Path | None = None
-    """Regions; column 4 names the class. With an annotation: what is judged."""
+    """Regions; column 4 names the class. With annotation or tracks: what is judged."""
     annotation: Path | None = None
-    """GTF, GFF3 or BED file of the genes, for models of their labels."""
+    """GTF, GFF3 or BED file of the genes, for models of their labels; BED file of
+    regions, for models of their classes."""
+    tracks: tuple[str, ...] = ()
+    """BigWig files in the order of the model's outputs, for models of tracks."""
     markov: str = SELF
     """FASTA the Markov models learn from; "self": by turns from halves of the FASTA
     that is judged, each half from the other; "none": no Markov models."""
@@ -95,10 +100,9 @@ def evaluate(
             torch.set_num_threads(options.threads)
         device = resolve_device(options.device)
         loaded = load_model(options.model)
-        if options.annotation is not None:
-            _refuse_markov(options)
-            fasta, genes, bed = options.fasta, options.annotation, options.bed
-            return evaluate_labels(loaded, device, fasta, genes, bed, notify)
+        other = _of_another_kind(options, loaded, device, notify)
+        if other is not None:
+            return other
         mask_id = mask_id_of(loaded.card, loaded.model)
         scorer = Scorer(loaded.model.to(device), mask_id)
         genome = _read(options.fasta, stack, notify)
@@ -116,11 +120,34 @@ def evaluate(
     }
 
 
-def _refuse_markov(options: EvaluateOptions) -> None:
+def _of_another_kind(
+    options: EvaluateOptions, loaded: LoadedModel, device: torch.device, notify: Notify
+) -> dict[str, Any] | None:
+    """Return the results of a model that predicts no bases; None for one that does."""
+    fasta, bed = options.fasta, options.bed
+    if of_classes(loaded):
+        _refuse(options, "for classes", options.bed, options.tracks)
+        return evaluate_classes(loaded, device, fasta, options.annotation, notify)
+    if options.tracks:
+        _refuse(options, "with --track", options.annotation)
+        return evaluate_tracks(loaded, device, fasta, options.tracks, bed, notify)
+    if options.annotation is not None:
+        _refuse(options, "with --annotation")
+        return evaluate_labels(loaded, device, fasta, options.annotation, bed, notify)
+    return None
+
+
+def _refuse(options: EvaluateOptions, when: str, *others: object) -> None:
+    """Refuse options that the kind of model has no use for."""
     if options.markov != SELF or options.order is not None:
         raise UsageError(
             "--markov and --order are for models that predict bases; leave them out "
-            "with --annotation"
+            f"{when}"
+        )
+    if any(others):
+        raise UsageError(
+            f"--bed, --annotation and --track are for other models; leave out {when} "
+            "what does not belong to it"
         )
 
 

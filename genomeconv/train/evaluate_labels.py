@@ -11,14 +11,15 @@ import torch
 from genomeconv.errors import ModelError
 from genomeconv.fields import checked_keys
 from genomeconv.genes import GeneCosts
-from genomeconv.intervals import read_bed
 from genomeconv.train.annotation import OUTPUTS
 from genomeconv.train.annotation_files import read_annotation
+from genomeconv.train.baselines import learn_baselines
 from genomeconv.train.config import DataConfig
 from genomeconv.train.corpus import Corpus
 from genomeconv.train.judge_labels import judge_baselines, judge_model
+from genomeconv.train.labeller import Labeller
 from genomeconv.train.notify import Notify
-from genomeconv.train.splits import Stretch, joined
+from genomeconv.train.splits import regions_of
 from genomeconv.weights import LoadedModel
 
 
@@ -63,11 +64,11 @@ def evaluate_labels(
         )
     corpus = Corpus.open(DataConfig(fasta=(fasta,)), notify)
     genes = read_annotation(annotation, corpus.length_of, corpus.label, notify)
-    parts = _parts(corpus, bed)
-    found = judge_model(
-        loaded.model.to(device), corpus, genes, parts, costs_of(loaded.card)
-    )
-    baselines = judge_baselines(corpus, genes, parts, parts)
+    parts = regions_of(corpus, bed)
+    labeller = Labeller(loaded.model.to(device), averages(loaded.card))
+    found = judge_model(labeller, corpus, genes, parts, costs_of(loaded.card))
+    learned = learn_baselines(corpus, genes, parts)
+    baselines = judge_baselines(learned, corpus, genes, parts)
     return {
         "model": loaded.name,
         "model_sha256": loaded.sha256,
@@ -81,6 +82,13 @@ def evaluate_labels(
     }
 
 
+def averages(card: Mapping[str, Any]) -> bool:
+    """Return whether a model's card says that both strands are read and averaged."""
+    training = card.get("training")
+    objective = training.get("objective") if isinstance(training, Mapping) else None
+    return isinstance(objective, Mapping) and objective.get("average") is True
+
+
 def costs_of(card: Mapping[str, Any]) -> GeneCosts:
     """Return the costs of the decoder that a model's card says were chosen."""
     results = card.get("results")
@@ -89,14 +97,6 @@ def costs_of(card: Mapping[str, Any]) -> GeneCosts:
         if isinstance(part, Mapping) and "costs" in part:
             return GeneCosts(**checked_keys(GeneCosts, part["costs"], "card: costs"))
     return GeneCosts()
-
-
-def _parts(corpus: Corpus, bed: Path | None) -> list[Stretch]:
-    if bed is None:
-        return [Stretch(i, 0, n) for i, n in enumerate(corpus.lengths) if n]
-    number = corpus.number_of
-    regions = read_bed(bed, corpus.length_of, corpus.label)
-    return joined(Stretch(number[r.name], r.start, r.end) for r in regions)
 
 
 def _labels(

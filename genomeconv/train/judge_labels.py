@@ -6,73 +6,42 @@ Axes: L positions, C outputs.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Callable, Iterator, Sequence
-from functools import partial
+from collections.abc import Sequence
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-import torch
 
 from genomeconv.alphabet import Codes
 from genomeconv.genes import GeneCosts, coding_mask, decode_genes
 from genomeconv.model import Model
-from genomeconv.stream import TrunkStream
 from genomeconv.train.annotation import CLASSES, OUTPUTS, STRANDS, Annotation
 from genomeconv.train.annotation_files import read_annotation
 from genomeconv.train.baselines import (
     SITE,
+    Baselines,
     Part,
-    choose_shortest,
+    coding,
+    has_label,
+    learn_baselines,
     longest_frames,
     strands,
-    weight_matrix,
 )
 from genomeconv.train.corpus import Corpus
-from genomeconv.train.labels import near_n, output_logits
+from genomeconv.train.labeller import Labeller, Logits
+from genomeconv.train.labels import near_n
 from genomeconv.train.notify import Notify
 from genomeconv.train.ranking import Confusion, Ranking, compared
 from genomeconv.train.splits import PARTS, Splits, bases
 
 START_COSTS = (10.0, 40.0, 160.0, 640.0, 1280.0)
-BONUSES = (0.0, 1.0, 2.0, 4.0)
-"""Costs of the decoder that are tried, see :class:`genomeconv.genes.GeneCosts`."""
+BONUSES = (0.0, 1.0, 2.0, 3.0, 4.0, 5.0)
+WEIGHTS = ((1.0, 1.0), (40.0, 0.015), (60.0, 0.015))
+"""Costs of the decoder that are tried, see :class:`genomeconv.genes.GeneCosts`; its
+weights of sites and of introns go together: genes of one exon, or of many."""
 
-Read = Callable[[int, int], Codes]
-Logits = npt.NDArray[np.float32]
 Bools = npt.NDArray[np.bool_]
 Masks = npt.NDArray[np.uint16]
-
-
-class Labeller:
-    """Runs a model over sequences of any length and gives its logits."""
-
-    def __init__(self, model: Model) -> None:
-        self._model = model
-        self._engine = TrunkStream(model.trunk)
-
-    @torch.no_grad()
-    def logits(
-        self, read: Read, length: int, start: int, stop: int
-    ) -> Iterator[tuple[int, Logits]]:
-        """Yield first position and logits (L, C) of bases from start to stop.
-
-        Every base sees the whole sequence around it, as far as the model reaches.
-        """
-        for first, x in self._engine.run(read, length, start, stop):
-            low, high = max(start, first), min(stop, first + len(x))
-            if low < high:
-                z = output_logits(self._model, x[low - first : high - first])
-                yield low, z.cpu().numpy()
-
-    def whole(self, corpus: Corpus, part: Part) -> Logits:
-        """Return the logits (L, C) of a stretch."""
-        record, start, stop = part
-        out = np.empty((stop - start, len(OUTPUTS)), np.float32)
-        read, length = partial(corpus.codes, record), corpus.lengths[record]
-        for first, logits in self.logits(read, length, start, stop):
-            out[first - start : first - start + len(logits)] = logits
-        return out
 
 
 class Score:
@@ -87,10 +56,11 @@ class Score:
         """Count bases (L,) where ``counted``."""
         logits, masks = logits[counted], masks[counted]
         for i, name in enumerate(OUTPUTS):
-            self.by_output[name].add(logits[:, i], _has(masks, i))
+            self.by_output[name].add(logits[:, i], has_label(masks, i))
         i, j = (_index("CDS", strand) for strand in STRANDS)
         self.merged.add(
-            np.maximum(logits[:, i], logits[:, j]), _has(masks, i) | _has(masks, j)
+            np.maximum(logits[:, i], logits[:, j]),
+            has_label(masks, i) | has_label(masks, j),
         )
 
     def results(self) -> dict[str, Any]:
@@ -107,9 +77,18 @@ class Score:
                 if name[:-1] in SITE
             },
         }
-        cds = [self.by_output[f"CDS{strand}"].at(0.0) for strand in STRANDS]
-        out["cds"] = cds_rows(cds, self.merged.at(0.0))
+        out["cds"] = self.cds(0.0)
         return out
+
+    def cds(self, threshold: float) -> dict[str, Any]:
+        """Return the metrics of coding bases, called from a logit on."""
+        found = [self.by_output[f"CDS{strand}"].at(threshold) for strand in STRANDS]
+        return cds_rows(found, self.merged.at(threshold))
+
+    def best_threshold(self) -> float:
+        """Return the logit from which on coding bases have the greatest F1."""
+        plus, minus = (self.by_output[f"CDS{strand}"] for strand in STRANDS)
+        return (plus + minus).best_threshold()
 
 
 def cds_rows(by_strand: Sequence[Confusion], merged: Confusion) -> dict[str, Any]:
@@ -152,7 +131,12 @@ class CodingScore:
 
 
 def judge_labels(
-    model: Model, path: str, corpus: Corpus, splits: Splits, notify: Notify
+    model: Model,
+    path: str,
+    corpus: Corpus,
+    splits: Splits,
+    notify: Notify,
+    average: bool = False,
 ) -> dict[str, Any]:
     """Return the metrics of model and baselines on the held-out splits.
 
@@ -165,34 +149,40 @@ def judge_labels(
     splits : Splits
         Baselines learn from "train", costs of the decoder are chosen on "valid".
     notify : callable
+    average : bool
+        See :class:`Labeller`.
     """
     annotation = read_annotation(path, corpus.length_of, corpus.label, notify)
     out: dict[str, Any] = {}
-    costs = GeneCosts()
+    labeller = Labeller(model, average)
+    costs, threshold = GeneCosts(), 0.0
     if splits["valid"]:
-        costs = choose_costs(model, corpus, annotation, splits["valid"])
+        costs, threshold = choose_costs(labeller, corpus, annotation, splits["valid"])
+    learned = learn_baselines(corpus, annotation, splits["train"])
     for part in PARTS[1:]:
         if not (stretches := splits[part]):
             continue
         out[part] = {
             "bases": bases(stretches),
-            **judge_model(model, corpus, annotation, stretches, costs),
-            "baselines": judge_baselines(
-                corpus, annotation, splits["train"], stretches
-            ),
+            **judge_model(labeller, corpus, annotation, stretches, costs, threshold),
+            "baselines": judge_baselines(learned, corpus, annotation, stretches),
         }
     return out
 
 
 def judge_model(
-    model: Model,
+    labeller: Labeller,
     corpus: Corpus,
     annotation: Annotation,
     parts: Sequence[Part],
     costs: GeneCosts,
+    threshold: float = 0.0,
 ) -> dict[str, Any]:
-    """Return the metrics of a model's labels, and of the genes decoded from them."""
-    labeller, score, genes = Labeller(model), Score(), CodingScore()
+    """Return the metrics of a model's labels, and of the genes decoded from them.
+
+    Coding bases are called from the logits 0 and ``threshold`` on.
+    """
+    score, genes = Score(), CodingScore()
     for part in parts:
         codes, masks = np.asarray(corpus.codes(*part)), annotation.masks(*part)
         logits, counted = labeller.whole(corpus, part), ~near_n(codes)
@@ -200,27 +190,32 @@ def judge_model(
         genes.add(_decoded(codes, logits, costs), coding(masks), counted)
     return {
         **score.results(),
+        "cds_chosen": {"threshold": round(threshold, 4), **score.cds(threshold)},
         "cds_decoded": genes.results(),
         "costs": dataclasses.asdict(costs),
     }
 
 
 def choose_costs(
-    model: Model, corpus: Corpus, annotation: Annotation, parts: Sequence[Part]
-) -> GeneCosts:
-    """Return the costs of the decoder with the greatest F1 of coding bases."""
-    labeller = Labeller(model)
+    labeller: Labeller, corpus: Corpus, annotation: Annotation, parts: Sequence[Part]
+) -> tuple[GeneCosts, float]:
+    """Return costs of the decoder, and a threshold, of the greatest F1 of CDS."""
+    raw = Score()
     scores = {
-        GeneCosts(start=start, bonus=bonus): CodingScore()
+        GeneCosts(start=start, bonus=bonus, site=site, intron=intron): CodingScore()
         for start in START_COSTS
         for bonus in BONUSES
+        for site, intron in WEIGHTS
     }
     for part in parts:
-        codes, right = _frames(corpus, annotation, part)
+        codes, masks = np.asarray(corpus.codes(*part)), annotation.masks(*part)
         logits, counted = labeller.whole(corpus, part), ~near_n(codes)
+        right = coding(masks)
+        raw.add(logits, masks, counted)
         for costs, score in scores.items():
             score.add(_decoded(codes, logits, costs), right, counted)
-    return max(scores, key=lambda costs: scores[costs].f1)
+    best = max(scores, key=lambda costs: scores[costs].f1)
+    return best, raw.best_threshold()
 
 
 def _decoded(codes: Codes, logits: Logits, costs: GeneCosts) -> list[Bools]:
@@ -230,36 +225,30 @@ def _decoded(codes: Codes, logits: Logits, costs: GeneCosts) -> list[Bools]:
 
 
 def judge_baselines(
+    learned: Baselines,
     corpus: Corpus,
     annotation: Annotation,
-    train: Sequence[Part],
     parts: Sequence[Part],
 ) -> dict[str, Any]:
-    """Return the metrics of weight matrices and open frames that ``train`` taught."""
+    """Return the metrics of weight matrices and open frames."""
     out: dict[str, Any] = {"average_precision": {}}
-    for name, (before, behind) in SITE.items():
+    for name, matrix in learned.matrices.items():
         bit = CLASSES.index(name)
-        texts = (
-            (codes, _has(masks, bit))
-            for part in train
-            for codes, masks in strands(corpus, annotation, part)
-        )
-        matrix = weight_matrix(texts, before, behind)
         rankings = [Ranking(), Ranking()]
         for part in parts:
             readings = strands(corpus, annotation, part)
             for ranking, (codes, masks) in zip(rankings, readings, strict=True):
                 counted = ~near_n(codes)
-                ranking.add(matrix.scores(codes)[counted], _has(masks[counted], bit))
+                sites = has_label(masks[counted], bit)
+                ranking.add(matrix.scores(codes)[counted], sites)
         for strand, ranking in zip(STRANDS, rankings, strict=True):
             found = _rounded(ranking.average_precision())
             out["average_precision"][f"{name}{strand}"] = found
-    shortest = choose_shortest([_frames(corpus, annotation, part) for part in train])
     score = CodingScore()
     for part in parts:
         codes, right = _frames(corpus, annotation, part)
-        score.add(longest_frames(codes, shortest), right, ~near_n(codes))
-    return {**out, "cds": score.results(), "shortest_frame": shortest}
+        score.add(longest_frames(codes, learned.shortest), right, ~near_n(codes))
+    return {**out, "cds": score.results(), "shortest_frame": learned.shortest}
 
 
 def judge_annotation(
@@ -277,11 +266,6 @@ def judge_annotation(
     return score.results()
 
 
-def coding(masks: Masks) -> list[Bools]:
-    """Return which bases are CDS on "+" and on "-"."""
-    return [_has(masks, _index("CDS", strand)) for strand in STRANDS]
-
-
 def _frames(
     corpus: Corpus, annotation: Annotation, part: Part
 ) -> tuple[Codes, list[Bools]]:
@@ -290,11 +274,6 @@ def _frames(
 
 def _index(name: str, strand: str) -> int:
     return OUTPUTS.index(f"{name}{strand}")
-
-
-def _has(masks: Masks, output: int) -> Bools:
-    found: Bools = (masks >> np.uint16(output)) & np.uint16(1) > 0
-    return found
 
 
 def _rounded(value: float | None) -> float | None:

@@ -13,8 +13,10 @@ def label_lines(results: Mapping[str, Any]) -> Iterator[str]:
         yield f"## {part.capitalize()} ({found['bases']:,} bases)\n"
         yield "| coding bases | F1 | precision | recall |"
         yield "| --- | --- | --- | --- |"
+        chosen = found["cds_chosen"]
         for label, rows in (
             ("logit >= 0", found["cds"]),
+            (f"logit >= {chosen['threshold']:.2f}, chosen", chosen),
             ("decoded genes", found["cds_decoded"]),
             (f"open frames of {theirs['shortest_frame']} bases", theirs["cds"]),
         ):
@@ -31,6 +33,15 @@ def label_lines(results: Mapping[str, Any]) -> Iterator[str]:
             its = theirs["average_precision"].get(name)
             yield f"| {name} | {_text(mine)} | {_text(its)} | {count:,} |"
         yield ""
+
+
+def label_summary(results: Mapping[str, Any]) -> str:
+    """Return F1 of coding bases beside open frames, for one line of `info`."""
+    return "; ".join(
+        f"{part} coding bases F1 {found['cds_decoded']['both strands']['f1']:.4f} "
+        f"decoded, open frames {found['baselines']['cds']['both strands']['f1']:.4f}"
+        for part, found in results.items()
+    )
 
 
 def _text(value: float | None) -> str:

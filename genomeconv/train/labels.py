@@ -10,12 +10,17 @@ with f the label's share of the training bases and s the logistic function. Addi
 log w inside undoes what the weight would do to the optimum: where P(y = 1) = p the
 loss is least at s(z) = p, so outputs are probabilities as they are.
 
+Where windows are drawn around exons more often than elsewhere, labels have a share g
+of the bases that are learned from, and z is moved by their odds, g / (1 - g) over
+f / (1 - f), inside the loss as well: so outputs go on being probabilities of the text,
+as far as the odds of a label change alike wherever it may be (King and Zeng 2001).
+
 Axes: B windows, L positions, D channels, C outputs.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Sequence
 
 import numpy as np
 import numpy.typing as npt
@@ -28,10 +33,7 @@ from genomeconv.config import ModelConfig
 from genomeconv.errors import ModelError
 from genomeconv.model import Model
 from genomeconv.tokens import token_table
-from genomeconv.train.annotation import OUTPUTS, Annotation, other_strand
-from genomeconv.train.annotation_files import read_annotation
-from genomeconv.train.corpus import Corpus
-from genomeconv.train.notify import Notify
+from genomeconv.train.annotation import CLASSES, OUTPUTS, Annotation, other_strand
 from genomeconv.train.objectives import IGNORED, Example
 from genomeconv.train.windows import Window
 
@@ -40,6 +42,7 @@ Floats = npt.NDArray[np.float64]
 NEAR_N = 32
 """Bases within so many of an N count for nothing."""
 LARGEST_WEIGHT = 10.0
+NO_EMPHASIS = (1.0,) * len(CLASSES)
 _RAREST = 1e-6
 """Frequency that outputs never seen start from."""
 
@@ -55,6 +58,10 @@ class GeneLabels:
         Records numbered as those of the corpus.
     frequencies : array (C,)
         Share of the training bases that have each label.
+    drawn : array (C,), optional
+        The same among the bases of the windows; None: windows fall anywhere.
+    emphasis : sequence of float
+        Factor of the loss of each of CLASSES.
 
     Raises
     ------
@@ -63,9 +70,15 @@ class GeneLabels:
     """
 
     ahead = 0
+    padded = False
 
     def __init__(
-        self, model: ModelConfig, annotation: Annotation, frequencies: Floats
+        self,
+        model: ModelConfig,
+        annotation: Annotation,
+        frequencies: Floats,
+        drawn: Floats | None = None,
+        emphasis: Sequence[float] = NO_EMPHASIS,
     ) -> None:
         if model.outputs != OUTPUTS:
             raise ModelError(
@@ -74,7 +87,13 @@ class GeneLabels:
             )
         self._rows = token_table(model)
         self._annotation = annotation
-        self._weights = torch.tensor(weights(frequencies), dtype=torch.float32)
+        drawn = frequencies if drawn is None else drawn
+        w = weights(drawn)
+        self._weights = torch.tensor(w, dtype=torch.float32)
+        self._shift = torch.tensor(
+            np.log(w) + log_odds(drawn) - log_odds(frequencies), dtype=torch.float32
+        )
+        self._emphasis = torch.tensor([*emphasis, *emphasis], dtype=torch.float32)
 
     def example(
         self, window: Window, codes: Codes, rng: np.random.Generator
@@ -89,14 +108,18 @@ class GeneLabels:
         return Example(self._rows[codes], targets)
 
     def loss(self, model: Model, x: Tensor, targets: Tensor) -> Tensor:
-        """Return the loss in nats, summed over outputs and the bases that count."""
+        """Return the loss in nats, summed over outputs and the bases that count.
+
+        Windows that are judged fall anywhere: then z is not moved by the odds.
+        """
         counted = targets != IGNORED
         z = output_logits(model, x[counted])
         w = self._weights.to(z.device)
         bits = torch.arange(len(OUTPUTS), device=z.device)
         y = ((targets[counted, None] >> bits) & 1).to(z.dtype)
+        shift = self._shift.to(z.device) if model.training else w.log()
         return F.binary_cross_entropy_with_logits(
-            z + w.log(), y, pos_weight=w, reduction="sum"
+            z + shift, y, self._emphasis.to(z.device), pos_weight=w, reduction="sum"
         )
 
     def metrics(self, loss: float) -> dict[str, float]:
@@ -108,6 +131,13 @@ def weights(frequencies: Floats) -> Floats:
     """Return the weight of a yes of each output, (C,); 1 for labels never seen."""
     f = np.where(frequencies > 0, frequencies, 1.0)
     out: Floats = np.clip(np.sqrt((1 - f) / f), 1.0, LARGEST_WEIGHT)
+    return out
+
+
+def log_odds(frequencies: Floats) -> Floats:
+    """Return log f / (1 - f) of each output, (C,), f no less than 1e-6."""
+    f = np.clip(frequencies, _RAREST, 1 - _RAREST)
+    out: Floats = np.log(f / (1 - f))
     return out
 
 
@@ -137,39 +167,4 @@ def start_from(model: Model, frequencies: Floats) -> None:
     """
     if not isinstance(model.outputs, nn.Linear):
         raise ModelError("the model has no outputs: it predicts no labels")
-    f = np.clip(frequencies, _RAREST, 1 - _RAREST)
-    model.outputs.bias.copy_(torch.from_numpy(np.log(f / (1 - f))))
-
-
-def gene_labels(
-    model: Model,
-    path: str,
-    corpus: Corpus,
-    train: Iterable[tuple[int, int, int]],
-    notify: Notify,
-) -> GeneLabels:
-    """Read an annotation and make a fresh model start from it.
-
-    Parameters
-    ----------
-    model : Model
-        The bias of its outputs is set, see :func:`start_from`.
-    path : str
-        GTF, GFF3 or BED file.
-    corpus : Corpus
-    train : iterable of (record, start, stop)
-        Where labels are counted.
-    notify : callable
-
-    Raises
-    ------
-    DataError
-        See :func:`genomeconv.train.annotation_files.read_annotation`.
-    ModelError
-        The model has other outputs.
-    """
-    annotation = read_annotation(path, corpus.length_of, corpus.label, notify)
-    frequencies = annotation.frequencies(train)
-    objective = GeneLabels(model.config, annotation, frequencies)
-    start_from(model, frequencies)
-    return objective
+    model.outputs.bias.copy_(torch.from_numpy(log_odds(frequencies)))

@@ -11,7 +11,7 @@ from torch.utils.checkpoint import checkpoint
 
 from genomeconv.model import Model
 from genomeconv.train.config import ComputeConfig
-from genomeconv.train.objectives import Objective
+from genomeconv.train.objectives import Objective, inside_of
 
 
 class Learner(nn.Module):
@@ -34,21 +34,29 @@ class Learner(nn.Module):
         self.objective = objective
         self.reduced = config.precision == "bfloat16"
         self.recompute = config.recompute
+        self.frozen = not any(p.requires_grad for p in model.trunk.parameters())
+
+    def train(self, mode: bool = True) -> Learner:
+        """Switch to training or back; a frozen trunk stays as it is when used."""
+        super().train(mode)
+        if self.frozen:
+            self.model.trunk.eval()
+        return self
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, summed over the positions that count."""
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.reduced):
-            x = self._trunk(inputs)
+            x = self._trunk(inputs, inside_of(targets, self.objective))
         x = x.float() if self.reduced else x
         return self.objective.loss(self.model, x, targets)
 
-    def _trunk(self, inputs: Tensor) -> Tensor:
+    def _trunk(self, inputs: Tensor, inside: Tensor | None) -> Tensor:
         trunk = self.model.trunk
-        if not (self.recompute and torch.is_grad_enabled()):
-            out: Tensor = trunk(inputs)
+        if self.frozen or not (self.recompute and torch.is_grad_enabled()):
+            out: Tensor = trunk(inputs, inside=inside)
             return out
         r = trunk.embedding(inputs)
         for block in trunk.blocks:
-            r = checkpoint(block, r, use_reentrant=False)
+            r = checkpoint(block, r, inside, use_reentrant=False)
         normed: Tensor = trunk.norm(r)
         return normed

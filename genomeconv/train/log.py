@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from genomeconv.train.events import EventLog
 from genomeconv.train.files import replace_text, writing
 
 
@@ -20,10 +21,13 @@ class MetricsLog:
     step : int
         Steps done so far; lines of later steps, which a killed run has left, and a
         line that was cut off are dropped.
+    events : EventLog, optional
+        Where the numbers of each line are also written.
     """
 
-    def __init__(self, path: Path, step: int) -> None:
+    def __init__(self, path: Path, step: int, events: EventLog | None = None) -> None:
         self.path = path
+        self._events = events
         kept = [line for line in read_log(path) if line["step"] <= step]
         replace_text(path, "".join(json.dumps(line) + "\n" for line in kept))
         with writing(path):
@@ -34,6 +38,8 @@ class MetricsLog:
         with writing(self.path):
             self._file.write(json.dumps(values) + "\n")
             self._file.flush()
+        if self._events is not None:
+            self._events.write(values)
 
     def sync(self) -> None:
         """Make what was written durable."""
@@ -41,8 +47,10 @@ class MetricsLog:
             os.fsync(self._file.fileno())
 
     def close(self) -> None:
-        """Close the file."""
+        """Close the files."""
         self._file.close()
+        if self._events is not None:
+            self._events.close()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

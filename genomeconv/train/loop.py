@@ -10,7 +10,7 @@ from __future__ import annotations
 import contextlib
 import json
 import math
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -34,9 +34,10 @@ from genomeconv.train.metrics import Clock, Counters
 from genomeconv.train.notify import Progress
 from genomeconv.train.optimizers import Optimizers
 from genomeconv.train.schedule import Schedule
+from genomeconv.train.sharding import fill, share_out, whole
 from genomeconv.train.stopping import StopRequest
 from genomeconv.train.validation import loss_of, validation_loss
-from genomeconv.train.windows import Sampler, describe_windows
+from genomeconv.train.windows import Samples, describe_windows
 
 NONFINITE = "nonfinite.json"
 
@@ -52,8 +53,8 @@ class Parts:
     corpus: Corpus
     learner: Learner
     """On its device."""
-    train: Sampler
-    valid: Sampler | None
+    train: Samples
+    valid: Samples | None
     checkpoints: Checkpoints
     progress: Progress
     stop: StopRequest
@@ -74,6 +75,7 @@ class Trainer:
         self.config = parts.config
         self.world = parts.world
         self.model = parts.learner.model
+        self.module = _wrapped(parts)
         self.optimizers = Optimizers(self.model, self.config.optimiser)
         self.schedule = Schedule.of(self.config)
         self.counters = Counters()
@@ -81,10 +83,6 @@ class Trainer:
         self.mean = Mean(self.model, ema) if ema else None
         if checkpoint is not None:
             self._load(checkpoint)
-        module: Any = parts.learner
-        if self.config.compute.compile:
-            module = torch.compile(module)
-        self.module = self.world.wrap(module)
         self._clock = Clock()
         self._norm = 0.0
 
@@ -135,25 +133,43 @@ class Trainer:
         return 0
 
     def save(self, log: MetricsLog | None) -> None:
-        """Write a checkpoint of the state as it is now."""
+        """Write a checkpoint of the state as it is now; all processes come here."""
+        tensors = {
+            "model": self._whole(self.model.state_dict()),
+            "optimiser": self._whole(self.optimizers.state()),
+        }
+        if self.mean is not None:
+            tensors["ema"] = self._whole(self.mean.tensors)
         if log is None:
             return
         log.sync()
         counters = self.counters
         state = {**counters.state(), "seconds": self.seconds}
-        tensors = {
-            "model": self.model.state_dict(),
-            "optimiser": self.optimizers.state(),
-        }
-        if self.mean is not None:
-            tensors["ema"] = self.mean.tensors
         best = counters.best_step if self.config.checkpoint.best else None
         checkpoint = Checkpoint(step=counters.step, state=state, tensors=tensors)
         self.parts.checkpoints.save(checkpoint, best)
 
+    def weights(self) -> dict[str, Tensor]:
+        """Return the weights of the model as they end; all processes come here."""
+        mean = self.mean
+        return self._whole(self.model.state_dict() if mean is None else mean.tensors)
+
+    def release(self) -> None:
+        """Let go of what exchanges gradients; no step can be taken any more."""
+        self.module = self.parts.learner
+
+    def _whole(self, tensors: Mapping[str, Tensor]) -> dict[str, Tensor]:
+        """Return tensors put together, on the first process; the others keep none."""
+        out = {}
+        for name, tensor in tensors.items():
+            value = whole(tensor)
+            if self.world.first:
+                out[name] = value
+        return out
+
     def _load(self, checkpoint: Checkpoint) -> None:
         self.counters = Counters(**checkpoint.state)
-        self.model.load_state_dict(dict(checkpoint.tensors["model"]))
+        fill(self.model, checkpoint.tensors["model"])
         self.optimizers.load_state(dict(checkpoint.tensors["optimiser"]))
         if self.mean is not None:
             kept = checkpoint.tensors.get("ema", checkpoint.tensors["model"])
@@ -173,7 +189,7 @@ class Trainer:
         norm = nn.utils.clip_grad_norm_(
             self.optimizers.parameters, self.config.optimiser.clip
         )
-        self._norm = float(norm)
+        self._norm = float(whole(norm))
         faults = float(not math.isfinite(self._norm))
         total, faults, positions = self.world.sum([float(loss), faults, batch.bases])
         if math.isfinite(total) and not faults:
@@ -297,6 +313,18 @@ class Trainer:
             f"steps up to {counters.step}; the batch is in {path}, {last}; lower the "
             "rates of [optimiser] or raise schedule.warmup"
         )
+
+
+def _wrapped(parts: Parts) -> Any:
+    """Return the learner as this process runs it: compiled, or among others."""
+    world, compute, learner = parts.world, parts.config.compute, parts.learner
+    if world.stretches is not None:
+        world.stretches.share(learner.model)
+    if compute.shard and world.size > 1:
+        share_out(learner, world.device, world.size)
+        return learner
+    module: Any = torch.compile(learner) if compute.compile else learner
+    return world.wrap(module)
 
 
 def _seed(seed: int, step: int) -> int:

@@ -23,6 +23,7 @@ from genomeconv.train.config import ObjectiveConfig
 from genomeconv.train.windows import Window
 
 Ints = npt.NDArray[np.int64]
+Targets = npt.NDArray[np.int64] | npt.NDArray[np.float32]
 
 IGNORED = -100
 """Target of a position that counts for nothing."""
@@ -36,8 +37,8 @@ class Example(NamedTuple):
 
     inputs: Ints
     """Rows of the embedding table (L,)."""
-    targets: Ints
-    """Base that is to be predicted, or IGNORED (L,)."""
+    targets: Targets
+    """What is to be predicted, or IGNORED: a base or label (L,), or tracks (I, T)."""
 
 
 class Objective(Protocol):
@@ -47,9 +48,12 @@ class Objective(Protocol):
     ----------
     ahead : int
         Bases a sample needs behind its window.
+    padded : bool
+        Whether what follows the last target that counts is padding.
     """
 
     ahead: int
+    padded: bool
 
     def example(
         self, window: Window, codes: Codes, rng: np.random.Generator
@@ -68,6 +72,14 @@ class Objective(Protocol):
     def metrics(self, loss: float) -> dict[str, float]:
         """Return what people read, from the mean loss in nats."""
         ...
+
+
+def inside_of(targets: Tensor, objective: Objective) -> Tensor | None:
+    """Return which positions are no padding, (B, L) bool; None where all are."""
+    if not objective.padded:
+        return None
+    counted = (targets != IGNORED).int()
+    return counted.flip(1).cumsum(1).flip(1) > 0
 
 
 def base_logits(model: Model, x: Tensor) -> Tensor:
@@ -92,6 +104,7 @@ class NextBase:
     """Each base from those before it; N is no target."""
 
     ahead = 1
+    padded = False
 
     def __init__(self, model: ModelConfig) -> None:
         self._rows = token_table(model)
@@ -117,6 +130,7 @@ class MaskedBase:
     """Some bases, chosen by chance, from all others on both sides."""
 
     ahead = 0
+    padded = False
 
     def __init__(self, model: ModelConfig, share: float, mask_id: int) -> None:
         self._rows = token_table(model)

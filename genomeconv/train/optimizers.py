@@ -9,15 +9,19 @@ from typing import Any
 
 import torch
 from torch import Tensor, nn
+from torch.distributed.tensor import DTensor
 
 from genomeconv.model.filters import LongFilter
 from genomeconv.train.config import OptimiserConfig
+from genomeconv.train.sharding import SharedMuon, shared_as
 
 _DENSE = ("in_proj.weight", "out_proj.weight", "fc1.weight", "fc2.weight")
 
 
 class Optimizers:
     """The optimisers of a run, their highest rates, and their state by name.
+
+    Parameters that need no gradient, those of a frozen trunk, are not among them.
 
     Parameters
     ----------
@@ -26,8 +30,10 @@ class Optimizers:
     """
 
     def __init__(self, model: nn.Module, config: OptimiserConfig) -> None:
-        self._names: dict[Tensor, str] = {p: n for n, p in model.named_parameters()}
-        self.parameters = list(model.parameters())
+        self._names: dict[Tensor, str] = {
+            p: n for n, p in model.named_parameters() if p.requires_grad
+        }
+        self.parameters = list(self._names)
         self._all = _build(model, config)
         self._peaks = [[g["lr"] for g in o.param_groups] for o in self._all]
 
@@ -48,7 +54,7 @@ class Optimizers:
             parameter.grad = None
 
     def state(self) -> dict[str, Tensor]:
-        """Return the state, ``<parameter>/<quantity>`` -> tensor."""
+        """Return the state, ``<parameter>/<quantity>`` -> tensor, shared out or not."""
         return {
             f"{self._names[p]}/{key}": value
             for optimizer in self._all
@@ -68,9 +74,15 @@ class Optimizers:
                 for p in group["params"]:
                     if values := by_name.get(self._names[p]):
                         optimizer.state[p] = {
-                            key: value.to(p.device, copy=True)
-                            for key, value in values.items()
+                            key: _beside(p, value) for key, value in values.items()
                         }
+
+
+def _beside(p: Tensor, value: Tensor) -> Tensor:
+    """Return a copy of what belongs to a parameter, shared out as that one is."""
+    if value.shape == p.shape:
+        return shared_as(value.clone(), p)
+    return value.to(p.device, copy=True)
 
 
 def _build(model: nn.Module, config: OptimiserConfig) -> list[torch.optim.Optimizer]:
@@ -80,9 +92,11 @@ def _build(model: nn.Module, config: OptimiserConfig) -> list[torch.optim.Optimi
         {"params": filters, "lr": config.filter_lr, "weight_decay": 0.0},
     ]
     out: list[torch.optim.Optimizer] = []
-    if config.kind == "muon":
+    if config.kind == "muon" and dense:
+        shared = any(isinstance(p, DTensor) for p in dense)
+        muon = SharedMuon if shared else torch.optim.Muon
         out.append(
-            torch.optim.Muon(
+            muon(
                 dense,
                 lr=config.matrix_lr,
                 weight_decay=config.weight_decay,
@@ -92,6 +106,7 @@ def _build(model: nn.Module, config: OptimiserConfig) -> list[torch.optim.Optimi
     else:
         decay = config.weight_decay
         groups.append({"params": dense, "lr": config.lr, "weight_decay": decay})
+    groups = [group for group in groups if group["params"]]
     adamw = torch.optim.AdamW(groups, betas=(config.beta1, config.beta2), fused=True)
     return [*out, adamw]
 
@@ -110,6 +125,8 @@ def _groups(
     filters: list[nn.Parameter] = []
     rest: list[nn.Parameter] = []
     for name, parameter in model.named_parameters():
+        if not parameter.requires_grad:
+            continue
         if id(parameter) in kept:
             filters.append(parameter)
         else:

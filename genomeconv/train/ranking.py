@@ -67,6 +67,11 @@ class Ranking:
     def __init__(self) -> None:
         self._counts = np.zeros((2, 2 * _HALF + 1), np.int64)
 
+    def __add__(self, other: Ranking) -> Ranking:
+        out = Ranking()
+        out._counts = self._counts + other._counts
+        return out
+
     @property
     def positives(self) -> int:
         """Number of yes."""

@@ -13,10 +13,9 @@ import torch
 
 from genomeconv._version import __version__
 from genomeconv.errors import ModelError
-from genomeconv.train.config import TrainConfig, to_dict
-from genomeconv.train.corpus import Corpus
+from genomeconv.train.config import to_dict
 from genomeconv.train.files import replace_text
-from genomeconv.train.splits import Splits, describe
+from genomeconv.train.source import Source
 
 RECORD = "run.json"
 FORMAT_VERSION = 1
@@ -25,24 +24,29 @@ Change = Literal["config", "data", "reshard"]
 _FREE = {
     "compute": {"device", "threads", "timeout"},
     "data": {"fasta", "cache", "workers"},
+    "model": {"start"},
+    "objective": {"annotation", "tracks"},
 }
 """What changes no number, or is compared by content."""
 _FREE_SECTIONS = {"checkpoint", "card"}
+_SHARING = ("compute.shard", "compute.context")
+"""How the processes share the work: no other numbers, but sums in another order."""
 _FIXED = "model."
 _SHOWN = 6
 
 
 def make_record(
-    config: TrainConfig, corpus: Corpus, splits: Splits, world: int, command: str
+    source: Source, start: Mapping[str, str] | None, world: int, command: str
 ) -> dict[str, Any]:
     """Return what is known of a run before its first step, ready for JSON."""
     return {
         "format": "genomeconv-run",
         "format_version": FORMAT_VERSION,
         "command": command,
-        "config": to_dict(config),
-        "data": corpus.fingerprints(),
-        "splits": describe(splits, corpus),
+        "config": to_dict(source.config),
+        "start": start,
+        "data": source.fingerprints(),
+        "splits": source.described(),
         "world_size": world,
         "software": {
             "genomeconv": __version__,
@@ -134,7 +138,7 @@ def agreed(
     return out
 
 
-_WORDS = {"config": "config", "data": "data", "reshard": "number of processes"}
+_WORDS = {"config": "config", "data": "data", "reshard": "sharing of the work"}
 
 
 def _differences(
@@ -146,16 +150,19 @@ def _differences(
         yield "data", data
     before, after = (dict(_settings(record)) for record in (old, new))
     names = dict.fromkeys([*before, *after])
-    config = [
-        f"{name} {_json(before.get(name))} -> {_json(after.get(name))}"
+    changed = {
+        name: f"{name} {_json(before.get(name))} -> {_json(after.get(name))}"
         for name in names
         if before.get(name) != after.get(name)
-    ]
-    if config:
+    }
+    if config := [text for name, text in changed.items() if name not in _SHARING]:
         yield "config", config
     sizes = old["world_size"], new["world_size"]
+    sharing = [changed[name] for name in _SHARING if name in changed]
     if sizes[0] != sizes[1]:
-        yield "reshard", [f"{sizes[0]} -> {sizes[1]}"]
+        sharing.insert(0, f"{sizes[0]} -> {sizes[1]} processes")
+    if sharing:
+        yield "reshard", sharing
 
 
 def _data_changes(
@@ -180,6 +187,7 @@ def _settings(record: Mapping[str, Any]) -> Iterator[tuple[str, Any]]:
         for name, value in values.items():
             if name not in _FREE.get(section, ()):
                 yield f"{section}.{name}", value
+    yield "model.start sha256", (record.get("start") or {}).get("sha256")
     for name in ("genomeconv", "torch"):
         yield f"version of {name}", record["software"][name]
 

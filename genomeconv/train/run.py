@@ -7,27 +7,27 @@ checkpoints/, and when the run is over model/ and report/.
 from __future__ import annotations
 
 import dataclasses
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
 import torch
+from torch import Tensor
 
 from genomeconv.errors import ModelError
 from genomeconv.model import Model, build_model
 from genomeconv.train.checkpoints import Checkpoint, Checkpoints
 from genomeconv.train.claim import check_machine, claimed
 from genomeconv.train.config import TrainConfig
-from genomeconv.train.corpus import Corpus
 from genomeconv.train.distributed import World, joined
-from genomeconv.train.labels import gene_labels
+from genomeconv.train.events import EventLog
 from genomeconv.train.learner import Learner
 from genomeconv.train.log import MetricsLog
 from genomeconv.train.loop import Parts, Trainer
 from genomeconv.train.notify import Notify, Progress, Silent
-from genomeconv.train.objectives import Objective, build_objective
+from genomeconv.train.open_source import open_source
 from genomeconv.train.record import (
     RECORD,
     Change,
@@ -37,12 +37,13 @@ from genomeconv.train.record import (
     write_record,
 )
 from genomeconv.train.report import write_report
-from genomeconv.train.schedule import automatic_steps
-from genomeconv.train.splits import Splits, bases, make_splits
+from genomeconv.train.source import Source
+from genomeconv.train.start import opened_start, start_facts, take_weights
 from genomeconv.train.stopping import StopRequest
-from genomeconv.train.windows import Sampler
+from genomeconv.weights.manifest import ModelFolder
 
 METRICS = "metrics.jsonl"
+EVENTS = "tensorboard"
 CHECKPOINTS = "checkpoints"
 
 
@@ -78,7 +79,7 @@ class TrainSummary:
     """In nats."""
     signal: int
     """What stopped it, 0 for nothing."""
-    objective: Literal["lm", "mask", "labels"] = "lm"
+    objective: Literal["lm", "mask", "labels", "classes", "tracks"] = "lm"
     """What was predicted."""
     rank: int
     """Number of this process; the first, 0, speaks for all."""
@@ -102,6 +103,7 @@ def run_training(
         if not world.first:
             progress, notify = Silent(), _silent
         run = _prepare(options, world, stack, progress, notify)
+        stack.callback(run.trainer.release)
         return run.go()
 
 
@@ -128,7 +130,7 @@ class _Run:
     folder: Path
     trainer: Trainer
     parts: Parts
-    splits: Splits
+    source: Source
     notify: Notify
 
     def go(self) -> TrainSummary:
@@ -138,7 +140,7 @@ class _Run:
         with ExitStack() as stack:
             log = None
             if world.first:
-                log = MetricsLog(self.folder / METRICS, counters.step)
+                log = self._log(counters.step)
                 stack.callback(log.close)
             stack.enter_context(self.parts.stop)
             self.parts.progress.start(steps, counters.step)
@@ -157,21 +159,40 @@ class _Run:
             objective=self.config.objective.kind,
             rank=world.rank,
         )
+        weights = {} if stopped else trainer.weights()
         if world.first and not stopped:
-            self._finish(summary)
+            self._finish(summary, weights)
         return summary
 
-    def _finish(self, summary: TrainSummary) -> None:
-        step = _load_final(self.trainer, self.parts, self.notify)
+    def _log(self, step: int) -> MetricsLog:
+        events = None
+        if self.config.checkpoint.tensorboard:
+            events = EventLog(self.folder / EVENTS, step)
+        return MetricsLog(self.folder / METRICS, step, events)
+
+    def _finish(self, summary: TrainSummary, weights: Mapping[str, Tensor]) -> None:
+        step, weights = self._final(weights)
+        model = build_model(self.config.model, 0).to(self.parts.world.device)
+        model.load_state_dict(dict(weights))
         write_report(
             folder=self.folder,
-            model=self.parts.learner.model,
-            objective=self.config.objective,
-            corpus=self.parts.corpus,
-            splits=self.splits,
+            model=model,
+            judge=self.source.judge,
             progress={**dataclasses.asdict(summary), "model_step": step},
             notify=self.notify,
         )
+
+    def _final(self, last: Mapping[str, Tensor]) -> tuple[int, Mapping[str, Tensor]]:
+        """Return the weights that become the model, and their step."""
+        counters, best = self.trainer.counters, self.trainer.counters.best_step
+        if self.config.checkpoint.best and 0 <= best < counters.step:
+            try:
+                tensors = self.parts.checkpoints.read(best).tensors
+            except ModelError as error:
+                self.notify("warning", f"{error}; the model is the last step instead")
+            else:
+                return best, tensors.get("ema", tensors["model"])
+        return counters.step, last
 
 
 def _prepare(
@@ -185,75 +206,77 @@ def _prepare(
     check_machine(options.config, world)
     if world.first:
         stack.enter_context(claimed(folder, options.resume, options.break_lock))
-    corpus = _open_corpus(options.config, world, notify)
-    splits = make_splits(options.config, corpus)
-    config = _resolved(options.config, splits)
+    start = _start(options)
+    source = _opened(options.config, world, notify)
+    config = source.config
     checkpoints = Checkpoints(folder / CHECKPOINTS, config.checkpoint.keep, notify)
-    checkpoint = _agree(options, config, corpus, splits, checkpoints, world, notify)
-    model = build_model(config.model, config.schedule.seed).to(world.device)
-    seed, flips = config.schedule.seed, config.data.reverse_complement
+    checkpoint = _agree(options, source, start, checkpoints, world, notify)
+    model = build_model(config.model, config.schedule.seed)
+    objective = source.objective(model)
+    if start is not None and checkpoint is None:
+        take_weights(model, start)
+    _hold_still(model, config)
+    model.to(world.device)
+    train, valid = source.samples("train"), source.samples("valid")
+    if train is None:
+        raise ModelError("config: split leaves nothing to learn from")
     parts = Parts(
         config=config,
         folder=folder,
         world=world,
-        corpus=corpus,
-        learner=Learner(
-            model, _objective(config, model, corpus, splits, notify), config.compute
-        ),
-        train=Sampler(corpus, splits["train"], seed, flips),
-        valid=Sampler(corpus, splits["valid"], seed, flips)
-        if splits["valid"]
-        else None,
+        corpus=source.corpus,
+        learner=Learner(model, objective, config.compute),
+        train=train,
+        valid=valid,
         checkpoints=checkpoints,
         progress=progress,
         stop=StopRequest(),
     )
-    if not splits["valid"]:
+    if valid is None:
         notify("info", "no validation text: the model will be the last, not the best")
     return _Run(
         config=config,
         folder=folder,
         trainer=Trainer(parts, checkpoint),
         parts=parts,
-        splits=splits,
+        source=source,
         notify=notify,
     )
 
 
-def _objective(
-    config: TrainConfig, model: Model, corpus: Corpus, splits: Splits, notify: Notify
-) -> Objective:
-    if config.objective.kind == "labels":
-        path = config.objective.annotation
-        return gene_labels(model, path, corpus, splits["train"], notify)
-    return build_objective(config.objective, config.model)
+def _hold_still(model: Model, config: TrainConfig) -> None:
+    """Let nothing ask for a gradient that gets none: processes would wait for it."""
+    model.trunk.requires_grad_(not config.start.freeze)
+    by_head = config.objective.kind in ("lm", "mask")
+    unread = model.outputs if by_head else model.head
+    if unread is not None:
+        unread.requires_grad_(False)
 
 
-def _open_corpus(config: TrainConfig, world: World, notify: Notify) -> Corpus:
-    """Open the genomes; the first process encodes what is not encoded yet."""
-    if world.first:
-        corpus = Corpus.open(config.data, notify)
+def _start(options: TrainOptions) -> ModelFolder | None:
+    """Return the model to begin from; a run that has begun can do without it."""
+    try:
+        return opened_start(options.config)
+    except ModelError:
+        if options.resume and any((options.folder / CHECKPOINTS).glob("step-*")):
+            return None
+        raise
+
+
+def _opened(config: TrainConfig, world: World, notify: Notify) -> Source:
+    """Open the data; the first process encodes what is not encoded yet."""
+    if not world.first:
         world.wait()
-        return corpus
-    world.wait()
-    return Corpus.open(config.data, notify)
-
-
-def _resolved(config: TrainConfig, splits: Splits) -> TrainConfig:
-    """Return the config with the number of steps that the data decide."""
-    if config.schedule.steps:
-        return config
-    a_step = config.data.window * config.data.windows
-    steps = automatic_steps(bases(splits["train"]), a_step)
-    schedule = dataclasses.replace(config.schedule, steps=steps)
-    return dataclasses.replace(config, schedule=schedule)
+    source = open_source(config, notify)
+    if world.first:
+        world.wait()
+    return source
 
 
 def _agree(
     options: TrainOptions,
-    config: TrainConfig,
-    corpus: Corpus,
-    splits: Splits,
+    source: Source,
+    start: ModelFolder | None,
     checkpoints: Checkpoints,
     world: World,
     notify: Notify,
@@ -261,10 +284,12 @@ def _agree(
     """Compare with the run that is there, if any, and return where to go on."""
     step = -1
     if world.first:
-        record = make_record(config, corpus, splits, world.size, options.command)
+        facts = start_facts(start)
+        record = make_record(source, facts, world.size, options.command)
         newest = None
         if (options.folder / RECORD).exists():
             old = read_record(options.folder)
+            record["start"] = facts or old.get("start")
             newest = checkpoints.newest()
             step = newest.step if newest else 0
             record = agreed(old, record, options.allow, step)
@@ -275,20 +300,3 @@ def _agree(
         step = newest.step if newest else -1
     step = int(world.sum([float(step) if world.first else 0.0])[0])
     return checkpoints.read(step) if step >= 0 else None
-
-
-def _load_final(trainer: Trainer, parts: Parts, notify: Notify) -> int:
-    """Put the weights that become the model in place; return their step."""
-    counters, model = trainer.counters, parts.learner.model
-    best = counters.best_step
-    if parts.config.checkpoint.best and 0 <= best < counters.step:
-        try:
-            tensors = parts.checkpoints.read(best).tensors
-        except ModelError as error:
-            notify("warning", f"{error}; the model is the last step instead")
-        else:
-            model.load_state_dict(dict(tensors.get("ema", tensors["model"])))
-            return best
-    if trainer.mean is not None:
-        model.load_state_dict(trainer.mean.tensors)
-    return counters.step

@@ -135,6 +135,15 @@ def _given(split: SplitConfig, part: Part, corpus: Corpus) -> Stretches:
     return joined(Stretch(numbers[i.name], i.start, i.end) for i in found)
 
 
+def regions_of(corpus: Corpus, bed: Path | None) -> Stretches:
+    """Return the regions of a BED file, joined; without one, all sequences whole."""
+    if bed is None:
+        return _whole(corpus)
+    numbers = corpus.number_of
+    found = read_bed(bed, corpus.length_of, corpus.label)
+    return joined(Stretch(numbers[i.name], i.start, i.end) for i in found)
+
+
 def _whole(corpus: Corpus) -> Stretches:
     return [Stretch(r, 0, length) for r, length in enumerate(corpus.lengths) if length]
 

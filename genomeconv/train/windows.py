@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
 
@@ -30,6 +31,28 @@ class Window:
     stop: int
     reverse: bool
     """Whether it is read from the other strand."""
+    label: int = -1
+    """Number of its class, where the sample is a sequence that has one."""
+
+
+class Samples(Protocol):
+    """Interface of where samples come from."""
+
+    def draw(
+        self, step: int, index: int, size: int
+    ) -> tuple[Window, Codes, np.random.Generator]:
+        """Draw sample ``index`` of a step, ``size`` bases long, and its generator."""
+        ...
+
+    def spread(
+        self, index: int, count: int, size: int
+    ) -> tuple[Window, Codes, np.random.Generator]:
+        """Return sample ``index`` of ``count`` that lie evenly over all there are."""
+        ...
+
+    def count(self, size: int) -> int:
+        """Return how many samples of ``size`` bases cover all there is."""
+        ...
 
 
 class Sampler:
@@ -43,16 +66,28 @@ class Sampler:
     seed : int
     flips : bool
         Read every second window, by chance, from the other strand.
+    grid : int
+        Windows start and end at multiples of so many bases of their sequence; what
+        a stretch has beyond is not looked at.
     """
 
     def __init__(
-        self, corpus: Corpus, stretches: Sequence[Stretch], seed: int, flips: bool
+        self,
+        corpus: Corpus,
+        stretches: Sequence[Stretch],
+        seed: int,
+        flips: bool,
+        grid: int = 1,
     ) -> None:
         self.corpus = corpus
         self.seed = seed
         self.flips = flips
-        self._stretches = list(stretches)
-        self._ends = np.cumsum([s.stop - s.start for s in stretches])
+        self.grid = grid
+        snapped = [
+            Stretch(r, -(-a // grid) * grid, b // grid * grid) for r, a, b in stretches
+        ]
+        self._stretches = [s for s in snapped if s.start < s.stop]
+        self._ends = np.cumsum([s.stop - s.start for s in self._stretches])
 
     def draw(
         self, step: int, index: int, size: int
@@ -92,10 +127,15 @@ class Sampler:
         place = (2 * index + 1) * total // (2 * count)
         stretch, offset = self._at(place)
         start = min(stretch.start + offset, max(stretch.start, stretch.stop - size))
+        start -= start % self.grid
         stop = min(start + size, stretch.stop)
         window = Window(record=stretch.record, start=start, stop=stop, reverse=False)
         rng = np.random.default_rng((self.seed, _EVALUATION, index))
         return window, self.codes(window, size), rng
+
+    def count(self, size: int) -> int:
+        """Return how many windows cover the stretches."""
+        return -(-self.bases // size)
 
     @property
     def bases(self) -> int:
@@ -113,8 +153,8 @@ class Sampler:
 
     def _place(self, rng: np.random.Generator, size: int) -> Window:
         stretch, _ = self._at(int(rng.integers(self.bases)))
-        places = max(1, stretch.stop - stretch.start - size + 1)
-        start = stretch.start + int(rng.integers(places))
+        places = max(1, (stretch.stop - stretch.start - size) // self.grid + 1)
+        start = stretch.start + self.grid * int(rng.integers(places))
         reverse = bool(rng.integers(2)) and self.flips
         stop = min(start + size, stretch.stop)
         return Window(record=stretch.record, start=start, stop=stop, reverse=reverse)

@@ -23,7 +23,7 @@ from genomeconv.weights.manifest import (
 )
 from genomeconv.weights.tensors import Entry, read_header
 
-DEFAULT_MODEL = "human-small"
+DEFAULT_MODEL = "human"
 """The model that is used where none is named; it ships with genomeconv."""
 SEARCH_VARIABLE = "GENOMECONV_MODELS"
 """Environment variable: folders, joined as in PATH, whose folders are models."""
@@ -100,8 +100,9 @@ def describe(path: str | Path) -> dict[str, Any]:
     path = Path(path)
     if path.suffix == ".safetensors" and not path.is_dir():
         with open_regular(path) as (file, size):
-            facts = _tensor_facts(read_header(file, size, str(path)))
-        return {"kind": "weights", **facts}
+            entries = read_header(file, size, str(path))
+        numbers = sum(entry.elements for entry in entries.values())
+        return {"kind": "weights", "numbers": numbers, **_tensor_facts(entries)}
     folder = open_folder(path)
     config = folder.config
     return {
@@ -109,6 +110,7 @@ def describe(path: str | Path) -> dict[str, Any]:
         "name": folder.name,
         "description": _description(folder),
         "sha256": folder.sha256,
+        "parameters": config.parameters(),
         **_weight_facts(folder),
         "width": config.width,
         "layers": config.layers,
@@ -142,7 +144,7 @@ def _roots() -> Iterator[Path]:
 def _info(name: str, path: Path) -> ModelInfo:
     try:
         folder = open_folder(path)
-        parameters = _weight_facts(folder)["parameters"]
+        _weight_facts(folder)
     except ModelError as error:
         return ModelInfo(
             name=name, parameters=0, width=0, layers=0, taps=0, context_bases=0,
@@ -151,7 +153,7 @@ def _info(name: str, path: Path) -> ModelInfo:
     config = folder.config
     return ModelInfo(
         name=name,
-        parameters=parameters,
+        parameters=folder.config.parameters(),
         width=config.width,
         layers=config.layers,
         taps=max(f.taps for f in config.filters),
@@ -178,6 +180,5 @@ def _weight_facts(folder: ModelFolder) -> dict[str, Any]:
 def _tensor_facts(entries: dict[str, Entry]) -> dict[str, Any]:
     return {
         "tensors": len(entries),
-        "parameters": sum(entry.elements for entry in entries.values()),
         "types": sorted({entry.dtype for entry in entries.values()}),
     }

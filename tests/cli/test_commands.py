@@ -76,6 +76,20 @@ def test_info_knows_a_thing_by_what_it_is(genomeconv, tmp_path, stand_in, name, 
     assert json.loads(outcome.out) == {"by": module, "path": name}
 
 
+def test_info_of_a_model_by_its_name(genomeconv, tmp_path, monkeypatch):
+    """What is there under the name comes first; a name of nothing is a missing file."""
+    monkeypatch.chdir(tmp_path)
+    facts = json.loads(genomeconv("info", "human", "--json").out)
+    assert (facts["kind"], facts["name"]) == ("model", "human")
+    assert facts["parameters"] == 674_432
+    (tmp_path / "human").write_text(">a\nACGT\n")
+    facts = json.loads(genomeconv("info", "human", "--json").out)
+    assert facts["kind"] == "FASTA (plain)"
+    outcome = genomeconv("info", "humen")
+    assert outcome.code == 66
+    assert "humen: no such file; did you mean human?" in outcome.err
+
+
 def test_names_are_escaped_on_the_terminal_and_in_json(genomeconv, tmp_path):
     (tmp_path / "x.fa").write_bytes(">\x1b[31mé\nACGT\n".encode())
     assert "longest        \\x1b[31mé\n" in genomeconv("info", tmp_path / "x.fa").out
@@ -86,14 +100,14 @@ def test_names_are_escaped_on_the_terminal_and_in_json(genomeconv, tmp_path):
 
 def test_models(genomeconv, stand_in):
     models = [
-        {"name": "human-small", "parameters": 436_096, "folder": "/a/[b]"},
+        {"name": "human", "parameters": 436_096, "folder": "/a/[b]"},
         {"name": "b", "parameters": 7, "folder": "/a/" + "long/" * 50},
     ]
     stand_in("genomeconv.weights", list_models=lambda: models)
     assert json.loads(genomeconv("models", "--json").out) == models
     lines = [line.split() for line in genomeconv("models").out.splitlines() if line]
     assert lines[0] == ["name", "parameters", "folder"]
-    assert ["human-small", "436,096", "/a/[b]"] in lines
+    assert ["human", "436,096", "/a/[b]"] in lines
     assert ["b", "7", models[1]["folder"]] in lines  # no line is cut in a pipe
 
 

@@ -9,6 +9,7 @@ import subprocess
 import sys
 from random import Random
 
+import pyBigWig
 import pytest
 
 from genomeconv_cli.train_progress import LogTrainProgress, TrainProgress
@@ -83,6 +84,68 @@ def test_the_template_runs_as_written(genomeconv, folder, kind):
     assert (folder / "genomeconv.run" / "report" / "card.md").exists()
 
 
+def small(*more):
+    """Words of a small model in place of a template's."""
+    return settings("model.start=", "model.head=none", *more)
+
+
+def test_classes_of_sequences(genomeconv, folder):
+    """The template, a CSV file beside it, and what the model is good for."""
+    random = Random(4)
+    rows = [
+        "".join(random.choices("ACGT", k=30))
+        + ("AAAAAA", "CCCCCC")[i % 2]
+        + f",{i % 2}"
+        for i in range(60)
+    ]
+    (folder / "train.csv").write_text("\n".join(["sequence,label", *rows]))
+    outcome = genomeconv("train", "--init", "classes")
+    (folder / "genomeconv.toml").write_text(outcome.out)
+    outcome = genomeconv("train", *small())
+    assert outcome.code == 0
+    assert "; validation loss 0." in outcome.err.splitlines()[-1]
+    outcome = genomeconv("evaluate", "genomeconv.run/model", "train.csv")
+    assert outcome.out.split()[:5] == ["what", "metric", "model", "kmers", "majority"]
+    outcome = genomeconv("info", "genomeconv.run/model")
+    assert "Predicts the class of a sequence; trained on train.csv." in outcome.out
+    words = ("embed", "x.fa", "-m", "genomeconv.run/model", "-o", "x.h5")
+    assert genomeconv(*words).code == 0
+    outcome = genomeconv("evaluate", "genomeconv.run/model", "x.fa")
+    assert outcome.code == 65
+    assert "x.fa:1: no column 'sequence' in the header ('>one')" in outcome.err
+
+
+def test_tracks(genomeconv, folder):
+    """The template with a FASTA, a BigWig file, and the numbers beside baselines."""
+    file = pyBigWig.open("track.bw", "w")
+    file.addHeader([("one", len(BASES))])
+    file.addEntries("one", 0, values=[float(b == "A") for b in BASES], span=1, step=1)
+    file.close()
+    outcome = genomeconv("train", "x.fa", "--init", "tracks")
+    (folder / "genomeconv.toml").write_text(outcome.out)
+    words = small("objective.bin=16")
+    assert genomeconv("train", "-q", *words).code == 0
+    words = ("evaluate", "genomeconv.run/model", "x.fa", "--track", "track.bw")
+    outcome = genomeconv(*words)
+    assert outcome.out.split()[:6] == ["what", "bins", "metric", "model", "mean", "gc"]
+    assert "Predicts tracks along the genome" in genomeconv(
+        "info", "genomeconv.run/model"
+    ).out  # fmt: skip
+
+
+def test_a_start_has_its_own_shape(genomeconv, folder):
+    """Of the default shape nothing is mixed in, in whatever order it is asked for."""
+    outcome = genomeconv(
+        "train", "x.fa", "--set", "model.width=64", "--set", "model.start=human"
+    )
+    assert outcome.code == 78
+    assert outcome.err == (
+        "genomeconv: error: config: model.width must be 128, as in model.start "
+        "'human', got 64; leave the line out\n"
+    )
+    assert not list(folder.glob("*.run"))
+
+
 @pytest.mark.parametrize(
     ("number", "code"),
     [(signal.SIGINT, 130), (signal.SIGTERM, 143), (signal.SIGUSR1, 138)],
@@ -117,16 +180,16 @@ FAULTS = [
     (["train", "x.fa", "--set", "model.layers=1000000000"], 78, "config: layers must"),
     (["train", "x.fa", "--set", "data.window=1M"], 78, "data.window must be a whole"),
     (["train", "x.fa", "--init", "lm", "--resume"], 2, "--init goes with a FASTA"),
-    (["train", "x.fa", "--init", "tracks"], 2, "Invalid value for '--init'"),
+    (["train", "x.fa", "--init", "peaks"], 2, "Invalid value for '--init'"),
     (["train", "x.fa", "-q", "-v"], 2, "-q and -v contradict each other"),
     (["train", "x.fa", "-o", "no/run"], 73, "no/run: the folder no does not exist"),
     (["train", "empty"], 78, "empty: holds no run of genomeconv train"),
     (["train", "x.fa", "--set", "card.name=a b"], 78, "config: card.name must be"),
     (["train", "x.fa", "--set", "data.window=1048576"], 78, "data.window smaller"),
     (["evaluate", "none", "x.fa"], 78, "no model 'none'"),
-    (["evaluate", "human-small", "no.fa"], 66, "no.fa: no such file"),
+    (["evaluate", "human", "no.fa"], 66, "no.fa: no such file"),
     (
-        ["evaluate", "human-small", "x.fa", "--bed", "x.bed"],
+        ["evaluate", "human", "x.fa", "--bed", "x.bed"],
         65,
         "x.bed: one:1-9 has no",
     ),

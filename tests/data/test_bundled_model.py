@@ -25,7 +25,7 @@ ORDER = 3
 
 @pytest.fixture(scope="module")
 def bundled() -> LoadedModel:
-    return load_model("human-small")
+    return load_model("human")
 
 
 @pytest.fixture(scope="module")
@@ -79,8 +79,8 @@ def test_card_names_data_split_and_figures(bundled: LoadedModel) -> None:
     card = bundled.card
     assert "chr20" in card["training_data"]
     assert set(card["bits_per_base"]) <= set(card["held_out"])
-    assert [row["order"] for row in card["markov_bits_per_base"]] == list(range(13))
-    assert (ROOT / card["recipe"] / "train.py").is_file()
+    assert [row["order"] for row in card["markov_bits_per_base"]] == list(range(17))
+    assert (ROOT / card["recipe"] / "genomeconv.toml").is_file()
 
 
 @pytest.mark.usefixtures("one_thread")

@@ -7,7 +7,7 @@ from itertools import pairwise
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from genomeconv import genes
@@ -104,6 +104,20 @@ def test_genes_cut_by_the_ends():
     ]
 
 
+def test_a_long_intron_that_looks_like_no_gene():
+    """Its bases cost nothing where introns count nothing; its sites then count more."""
+    text = SHIFT + "ATGGCC" + "GT" + "C" * 400 + "AG" + "GCCTGA" + SHIFT
+    logits = marked(text, [(4, 10), (414, 420)], z=9.0)
+    logits["donor+"][9] = logits["acceptor+"][414] = 2.0
+    assert all(
+        len(g.exons) == 1 for g in decode_genes(coded(text), logits, GeneCosts())
+    )
+    costs = GeneCosts(site=10.0, intron=0.0)
+    assert decode_genes(coded(text), logits, costs) == [
+        Gene("+", ((4, 10), (414, 420)))
+    ]
+
+
 def test_both_strands_at_once():
     """Genes of the two strands may overlap."""
     one = SHIFT + GENE + SHIFT
@@ -142,17 +156,21 @@ def best(text, logits, costs, shortest):
         elif state[0] == "C":
             options.append(coding(i, state[1], state[2]))
             if text[i : i + 2] == "GT" and state[2] < i and z["donor+"][i - 1] > -12:
-                options.append(z["donor+"][i - 1] + go(i, ("I", state[1], i)))
+                site = costs.site * z["donor+"][i - 1]
+                options.append(site + go(i, ("I", state[1], i)))
         else:
             if i < size:
-                options.append(z["intron+"][i] + go(i + 1, state))
+                rest, inside = z["intergenic+"][i], z["intron+"][i]
+                inside = rest + costs.intron * (inside - rest)
+                options.append(inside + go(i + 1, state))
             if (
                 i - state[2] >= shortest
                 and text[i - 2 : i] == "AG"
                 and z["acceptor+"][i] > -12
             ):
                 entered = "?" * len(state[1])
-                options.append(z["acceptor+"][i] + coding(i, entered, i))
+                site = costs.site * z["acceptor+"][i]
+                options.append(site + coding(i, entered, i))
         return max(options)
 
     def coding(i, codon, since):
@@ -180,8 +198,11 @@ def score(found, logits, costs, size):
             state[a:b] = ["CDS"] * (b - a)
         for (_, b), (c, _) in pairwise(gene.exons):
             state[b:c] = ["intron"] * (c - b)
-            total += logits["donor+"][b - 1] + logits["acceptor+"][c]
-    return total + sum(logits[f"{name}+"][i] for i, name in enumerate(state))
+            total += costs.site * (logits["donor+"][b - 1] + logits["acceptor+"][c])
+    for i, name in enumerate(state):
+        rest, z = logits["intergenic+"][i], logits[f"{name}+"][i]
+        total += rest + (costs.intron if name == "intron" else 1.0) * (z - rest)
+    return total
 
 
 WORDS = st.lists(
@@ -196,19 +217,30 @@ WORDS = st.lists(
     st.integers(0, 2**32 - 1),
     st.sampled_from([0.0, 2.0]),
     st.sampled_from([0.0, 0.5]),
+    st.sampled_from([(1.0, 1.0), (3.0, 0.0), (0.5, 0.25)]),
+    st.sampled_from([1, 6]),
 )
-def test_no_path_is_better(words, seed, start, bonus):
-    costs = GeneCosts(start=start, bonus=bonus)
+@example(
+    words=["GT", "AG", "GT", "AG", "GT", "AG", "GT", "GT", "GT", "C", "C"],
+    seed=433426,
+    start=0.0,
+    bonus=0.0,
+    weights=(0.5, 0.25),
+    shortest=1,
+)
+def test_no_path_is_better(words, seed, start, bonus, weights, shortest):
+    site, intron = weights
+    costs = GeneCosts(start=start, bonus=bonus, site=site, intron=intron)
     text = "".join(words)
     rng = np.random.default_rng(seed)
     logits = {
         f"{n}{s}": rng.normal(scale=3.0, size=len(text)) for n in NAMES for s in "+-"
     }
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr(genes, "SHORTEST_INTRON", 1)
+        patch.setattr(genes, "SHORTEST_INTRON", shortest)
         found = [g for g in decode_genes(coded(text), logits, costs) if g.strand == "+"]
     mine = score(found, logits, costs, len(text))
-    assert mine == pytest.approx(best(text, logits, costs, 1), abs=1e-9)
+    assert mine == pytest.approx(best(text, logits, costs, shortest), abs=1e-9)
 
 
 @given(WORDS, st.integers(0, 2**32 - 1))

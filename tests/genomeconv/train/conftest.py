@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -10,6 +9,7 @@ from typing import Any
 
 import numpy as np
 import pytest
+from training_processes import quiet
 
 from genomeconv.train.config import TrainConfig, from_dict
 from genomeconv.train.corpus import Corpus
@@ -36,10 +36,6 @@ HIDDEN = (
     "model.filters.0.taps=25",
     "model.filters.0.right=12",
 )
-
-
-def quiet(level: str, text: str) -> None:
-    """Say nothing."""
 
 
 @pytest.fixture(autouse=True)
@@ -80,30 +76,26 @@ def corpus(make_config: Callable[..., TrainConfig]) -> Corpus:
 
 
 @pytest.fixture
-def train(make_config: Callable[..., TrainConfig]) -> Callable[..., TrainSummary]:
+def asked(make_config: Callable[..., TrainConfig]) -> Callable[..., TrainOptions]:
+    """Return what a training into a folder is asked for."""
+
+    def make(folder: Path, *settings: str, **options: Any) -> TrainOptions:
+        return TrainOptions(config=make_config(*settings), folder=folder, **options)
+
+    return make
+
+
+@pytest.fixture
+def train(asked: Callable[..., TrainOptions]) -> Callable[..., TrainSummary]:
     """Run a training into a folder."""
 
     def run(
         folder: Path, *settings: str, notify: Any = quiet, **options: Any
     ) -> TrainSummary:
         progress = options.pop("progress", None) or Silent()
-        config = make_config(*settings)
-        asked = TrainOptions(config=config, folder=folder, **options)
-        return run_training(asked, progress, notify)
+        return run_training(asked(folder, *settings, **options), progress, notify)
 
     return run
-
-
-def in_child(function: Callable[[], int | None]) -> int:
-    """Exit status of `function` run in a child process."""
-    child = os.fork()
-    if child == 0:
-        code = 70
-        try:
-            code = function() or 0
-        finally:
-            os._exit(code)
-    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1])
 
 
 def curve(folder: Path) -> list[dict[str, Any]]:
@@ -134,7 +126,6 @@ def helpers() -> SimpleNamespace:
         VALUES=VALUES,
         curve=curve,
         final_bytes=final_bytes,
-        in_child=in_child,
         quiet=quiet,
     )
 

@@ -14,7 +14,10 @@ from genomeconv.train.config import SECTIONS, from_dict, to_dict
 from genomeconv.train.settings import apply, read_toml
 from genomeconv.train.template import template
 
-OF_OTHER_KINDS = {"annotation", "outputs"}
+OF_OTHER_KINDS = {
+    "annotation", "outputs", "column", "pooling", "balance", "tracks", "bin", "loss",
+    "missing", "focus", "emphasis", "average",
+}  # fmt: skip
 MINIMAL = {"data": {"fasta": ["a.fa"]}}
 
 
@@ -39,6 +42,8 @@ def test_the_template_names_every_field(kind):
     values = tomllib.loads(template(kind, "a.fa"))
     for name, cls in {**SECTIONS, "model": configs.ModelConfig}.items():
         fields = {f.name for f in dataclasses.fields(cls)}
+        if name == "model":
+            fields |= {f.name for f in dataclasses.fields(configs.StartConfig)}
         assert set(values[name]) <= fields
         assert fields - set(values[name]) <= OF_OTHER_KINDS
 
@@ -50,7 +55,7 @@ def test_round_trip_through_json():
 
 REFUSALS = {
     "data.windw=3": "data: unknown key 'windw' (known: fasta, window, windows, "
-    "reverse_complement, soft_mask, gaps, cache, workers)",
+    "reverse_complement, focus, soft_mask, gaps, cache, workers)",
     "trian.x=1": "config: unknown section 'trian' (known: model, data, split, "
     "objective, optimiser, schedule, checkpoint, compute, card)",
     "data=[1]": None,
@@ -86,9 +91,40 @@ REFUSALS = {
     'split.by = "bed", got ()',
     "compute.device=tpu": "config: compute.device must be auto, cpu, cuda or cuda:I, "
     "got 'tpu'",
+    "compute.context=0": "config: compute.context must be 1 to 65,536, got 0",
+    "compute.context=3": "config: data.window must be a multiple of 3 processes, "
+    "got 2048",
     "checkpoint.keep=0": "config: checkpoint.keep must be 1 to 1,099,511,627,776, "
     "got 0",
 }
+
+
+TOGETHER = [
+    (
+        ["compute.compile=true", "compute.shard=true"],
+        "compute.compile must be false with compute.shard or compute.context, got True",
+    ),
+    (
+        ["compute.compile=true", "compute.context=2"],
+        "compute.compile must be false with compute.shard or compute.context, got True",
+    ),
+    (
+        ["compute.context=32", "schedule.first_window=16"],
+        "schedule.first_window must be a multiple of 32 processes, got 16",
+    ),
+    (
+        ["compute.context=2", "objective.kind=tracks"],
+        "objective.kind must be one of lm, mask, labels with compute.context = 2, "
+        "got 'tracks'",
+    ),
+]
+
+
+@pytest.mark.parametrize(("settings", "message"), TOGETHER)
+def test_what_does_not_go_together(settings, message):
+    with pytest.raises(ModelError) as caught:
+        from_dict(apply(tomllib.loads(template("lm", "a.fa")), settings))
+    assert str(caught.value) == f"config: {message}"
 
 
 @pytest.mark.parametrize("setting", REFUSALS)

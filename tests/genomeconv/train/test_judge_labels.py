@@ -22,16 +22,18 @@ from genomeconv.train.baselines import (
     open_frames,
     weight_matrix,
 )
+from genomeconv.train.evaluate_labels import averages
 from genomeconv.train.judge_labels import (
     BONUSES,
     START_COSTS,
+    WEIGHTS,
     CodingScore,
-    Labeller,
     Score,
     choose_costs,
     judge_annotation,
     judge_model,
 )
+from genomeconv.train.labeller import Labeller
 from genomeconv.train.ranking import Ranking
 
 LETTERS = "ACGTN"
@@ -85,7 +87,9 @@ def test_a_model_judged(model, corpus, tmp_path):
         )
     )
     annotation = read_annotation(path, corpus.length_of, "x", lambda *_: None)
-    found = judge_model(model, corpus, annotation, [(0, 650, 4900)], GeneCosts())
+    found = judge_model(
+        Labeller(model), corpus, annotation, [(0, 650, 4900)], GeneCosts()
+    )
     codes = corpus.codes(0, 0, 5000)
     x = model.trunk(torch.tensor(np.array(codes)).long()[None])
     z = np.floor(model.outputs(x)[0].numpy().astype(float) * 512)[650:4900]
@@ -125,21 +129,59 @@ def test_strand_and_base_are_two_things():
     assert score.results()["average_precision"] == {}
 
 
+@pytest.mark.parametrize("part", [(0, 0, 5000), (0, 650, 900), (0, 4000, 5000)])
+def test_both_strands_averaged(model, corpus, part):
+    """Beside a whole pass over the sequence and one over its reverse complement."""
+    record, start, stop = part
+    codes = np.asarray(corpus.codes(record, 0, corpus.lengths[record]))
+
+    def whole(codes):
+        x = model.trunk(torch.from_numpy(codes.astype(np.int64))[None])
+        return model.outputs(x)[0].numpy()
+
+    plus, minus = whole(codes), whole(reverse_complement(codes).copy())[::-1]
+    names = [n[:-1] + "+-"[n.endswith("+")] for n in OUTPUTS]
+    minus = minus[:, [OUTPUTS.index(n) for n in names]]
+    found = Labeller(model, average=True).whole(corpus, part)
+    right = ((plus + minus) / 2)[start:stop]
+    np.testing.assert_allclose(found, right, rtol=1e-4, atol=1e-4)
+    assert np.abs(found - plus[start:stop]).max() > 0.01
+
+
+def test_a_card_says_whether_to_average():
+    said = {"training": {"objective": {"average": True}}}
+    assert averages(said)
+    assert not averages({"training": {"objective": {"average": False}}})
+    assert not averages({"training": {"objective": {}}})
+    assert not averages({})
+
+
 def test_costs_are_chosen_by_f1(model, corpus, tmp_path):
     """No other of those tried is better on the same text."""
     path = tmp_path / "a.gff3"
     path.write_text("chr1\tx\tCDS\t801\t2900\t.\t+\t0\tParent=g\n")
     annotation = read_annotation(path, corpus.length_of, "x", lambda *_: None)
     parts = [(0, 700, 3200)]
-    chosen = choose_costs(model, corpus, annotation, parts)
+    chosen, threshold = choose_costs(Labeller(model), corpus, annotation, parts)
 
     def f1(costs):
-        found = judge_model(model, corpus, annotation, parts, costs)
+        found = judge_model(Labeller(model), corpus, annotation, parts, costs)
         return found["cds_decoded"]["both strands"]["f1"]
 
-    tried = [GeneCosts(start=s, bonus=b) for s in START_COSTS for b in BONUSES]
+    tried = [
+        GeneCosts(start=s, bonus=b, site=site, intron=intron)
+        for s in START_COSTS
+        for b in BONUSES
+        for site, intron in WEIGHTS
+    ]
     assert chosen in tried
     assert f1(chosen) == max(map(f1, tried)) > 0
+
+    def raw(t):
+        found = judge_model(Labeller(model), corpus, annotation, parts, chosen, t)
+        return found["cds_chosen"]["both strands"]["f1"]
+
+    assert raw(threshold) == max(map(raw, [threshold, *np.linspace(-2, 2, 21)])) > 0
 
 
 def test_augustus_as_it_prints(corpus, tmp_path):

@@ -215,6 +215,46 @@ def test_a_run(train, tmp_path, labelled, helpers):
     assert "bits_per_base" not in helpers.curve(folder)[0]
 
 
+def test_other_labels(train, tmp_path, labelled):
+    """A run goes on with the same labels, whatever the file; with others if told."""
+    folder, copy = tmp_path / "genes.run", tmp_path / "copy.gff3"
+    train(folder, *settings_of(labelled))
+    lines = labelled.read_text().splitlines(keepends=True)
+    copy.write_text("".join(["# the same genes\n", *lines[::-1]]))
+    train(folder, *settings_of(copy), resume=True)
+    copy.write_text("".join(lines[:-1]))
+    with pytest.raises(ModelError) as caught:
+        train(folder, *settings_of(copy), resume=True)
+    assert str(caught.value).startswith(
+        f"the data changed since the run began: {copy}, 2,944 bases in 2 sequences "
+        "then, 2,893 in 2 now, sha256 "
+    )
+    assert str(caught.value).endswith("or go on with --allow-data-change")
+    train(folder, *settings_of(copy), resume=True, allow=frozenset({"data"}))
+    (change,) = json.loads((folder / "run.json").read_text())["changes"]
+    assert change["what"][0].startswith(str(copy))
+
+
+@given(st.data())
+@settings(max_examples=30, deadline=None)
+def test_the_fingerprint_is_that_of_the_labels(data):
+    """Equal for equal labels of all bases, and for those alone."""
+    runs = st.lists(
+        st.tuples(st.integers(0, 30), st.integers(1, 8)), min_size=0, max_size=3
+    )
+
+    def drawn():
+        cds, intron = data.draw(runs), data.draw(runs)
+        parts = (union([a for a, _ in r], [a + n for a, n in r]) for r in (cds, intron))
+        return annotated(**dict(zip(("CDS_plus", "intron_minus"), parts, strict=True)))
+
+    one, other = drawn(), drawn()
+    same = (one.masks(0, 0, 40) == other.masks(0, 0, 40)).all()
+    assert (one.fingerprint() == other.fingerprint()) == same
+    cds = one.masks(0, 0, 40) & (1 << OUTPUTS.index("CDS+"))
+    assert one.fingerprint()["bases"] == np.count_nonzero(cds)
+
+
 def test_the_template_is_a_config():
     config = from_dict(tomllib.loads(template("labels", "a.fa")))
     assert config.model.outputs == OUTPUTS
@@ -282,6 +322,5 @@ def test_evaluate_a_model_without_labels(fasta, labelled, helpers):
     with pytest.raises(ModelError) as caught:
         evaluate(options, Nothing(), helpers.quiet)
     assert str(caught.value) == (
-        "model human-small: predicts no labels of genes; evaluate it without "
-        "--annotation"
+        "model human: predicts no labels of genes; evaluate it without --annotation"
     )

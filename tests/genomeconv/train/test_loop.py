@@ -7,6 +7,7 @@ import math
 
 import pytest
 import torch
+from training_processes import in_world, training_compiled
 
 from genomeconv.errors import (
     CannotCreateError,
@@ -15,10 +16,12 @@ from genomeconv.errors import (
     ModelError,
     NonFiniteError,
 )
+from genomeconv.model import build_model
 from genomeconv.train.checkpoints import Checkpoints
 from genomeconv.train.learner import Learner
 from genomeconv.train.log import read_log
 from genomeconv.train.notify import Silent
+from genomeconv.weights.folder import load_model
 
 
 def newest(folder, helpers):
@@ -59,6 +62,54 @@ def test_parts_give_the_same_step(train, helpers, tmp_path):
     ours, theirs = (newest(f, helpers).tensors["model"] for f in (one, three))
     for name, value in ours.items():
         torch.testing.assert_close(theirs[name], value, atol=2e-5, rtol=0)
+
+
+def test_the_mean_of_the_weights_becomes_the_model(
+    train, helpers, tmp_path, make_config
+):
+    """m <- decay m + (1 - decay) w, from the first weights on, step by step."""
+    folder, decay = tmp_path / "run", 0.75
+    every = "checkpoint.every=1", "checkpoint.keep=9", "checkpoint.best=false"
+    train(folder, f"optimiser.ema={decay}", *every)
+    wanted = {
+        name: value.double()
+        for name, value in build_model(make_config().model, 0).state_dict().items()
+    }
+    checkpoints = Checkpoints(folder / "checkpoints", 9, helpers.quiet)
+    for step in range(1, 9):
+        tensors = checkpoints.read(step).tensors
+        for name, weight in tensors["model"].items():
+            wanted[name] = decay * wanted[name] + (1 - decay) * weight.double()
+            kept = tensors["ema"][name].double()
+            torch.testing.assert_close(kept, wanted[name], atol=1e-6, rtol=0, msg=name)
+    made = load_model(folder / "model").model.state_dict()
+    last, mean = tensors["model"], tensors["ema"]
+    assert all(torch.equal(made[name], mean[name]) for name in mean)
+    assert not any(torch.equal(made[n], last[n]) for n in last if "weight" in n)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("size", [1, 2])
+def test_compiled(train, asked, helpers, tmp_path, size):
+    """Compiled for this machine, alone and among others: the same curve."""
+    plain, compiled = tmp_path / "plain", tmp_path / "compiled"
+    train(plain, "optimiser.kind=adamw")
+    setting = "compute.compile=true"
+    options = asked(compiled, "optimiser.kind=adamw", setting)
+    codes = in_world(size, training_compiled, options)
+    assert codes == [0] * size
+    for a, b in zip(helpers.curve(plain), helpers.curve(compiled), strict=True):
+        assert b["loss"] == pytest.approx(a["loss"], rel=1e-5)
+
+
+def test_nothing_to_compile_with(train, tmp_path, monkeypatch):
+    monkeypatch.setenv("CXX", "no-such-compiler")
+    with pytest.raises(ModelError) as caught:
+        train(tmp_path / "run", "compute.compile=true")
+    assert str(caught.value) == (
+        "config: compute.compile needs a C++ compiler, there is no no-such-compiler; "
+        "install one, or name it in CXX"
+    )
 
 
 def test_workers_change_nothing(train, helpers, tmp_path):

@@ -101,6 +101,32 @@ def test_recomputed_gradients_are_the_same_bits(corpus_of, precision):
     assert all(g.any() for g in grads[0])
 
 
+def test_bfloat16_is_for_products_alone(corpus_of):
+    """Operands are rounded; weights, gradients, residual and loss are float32."""
+    config, _ = corpus_of()
+    model = build_model(config.model, 0)
+    objective = build_objective(config.objective, config.model)
+    x = torch.randint(0, 4, (2, 64), generator=torch.Generator().manual_seed(1))
+    seen = []
+    block = model.trunk.blocks[0]
+    block.mixer.in_proj.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
+    block.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
+    losses, grads = [], []
+    for precision in ("float32", "bfloat16"):
+        settings = corpus_of(f"compute.precision={precision}")[0].compute
+        model.zero_grad()
+        loss = Learner(model, objective, settings)(x, x)
+        torch.autograd.backward(loss)
+        losses.append(loss.detach())
+        grads.append(torch.cat([p.grad.flatten() for p in model.parameters()]))
+    assert seen == [torch.float32, torch.float32, torch.bfloat16, torch.float32]
+    assert {t.dtype for t in (*losses, *grads, *model.parameters())} == {torch.float32}
+    assert float(losses[1]) == pytest.approx(float(losses[0]), rel=1e-3)
+    assert not torch.equal(*losses)
+    apart = (grads[1] - grads[0]).norm() / grads[0].norm()
+    assert 1e-4 < apart < 0.05
+
+
 def test_groups_of_the_optimisers(corpus_of):
     config, _ = corpus_of()
     model = build_model(config.model, 0)

@@ -2,31 +2,17 @@
 
 from __future__ import annotations
 
-import errno
-import os
 import shutil
 import signal
 from pathlib import Path
 
 import pytest
+from training_processes import KILLED, StopAt, full_disk, in_child, killed_at_write
 
-from genomeconv.errors import ModelError, StorageError
+from genomeconv.errors import ModelError
 from genomeconv.train.checkpoints import Checkpoints
-from genomeconv.train.notify import Silent
 
-KILLED = 9
 EMA = "optimiser.ema=0.9"
-
-
-class StopAt(Silent):
-    """Sends a signal to this process after some steps."""
-
-    def __init__(self, step: int, number: int = signal.SIGTERM) -> None:
-        self.step, self.number = step, number
-
-    def advance(self, step, bases, metrics):
-        if step == self.step:
-            os.kill(os.getpid(), self.number)
 
 
 @pytest.fixture(scope="module")
@@ -58,81 +44,9 @@ def test_stopped_by_a_signal(
     assert helpers.final_bytes(folder) == helpers.final_bytes(uninterrupted)
 
 
-class Fault:
-    """Counts operations on the disk; at number `stop` the process ends, or one fails.
-
-    Parameters
-    ----------
-    number : int
-        Error number to fail with; 0 ends the process, in the middle of a write.
-    """
-
-    def __init__(self, stop: int, number: int = 0) -> None:
-        self.stop, self.number, self.count = stop, number, 0
-        self.open = Path.open
-        Path.open = lambda path, *args, **more: self.opened(path, *args, **more)
-        for name in ("fsync", "unlink", "rmdir", "mkdir", "rename", "replace"):
-            setattr(os, name, self.wrapped(getattr(os, name)))
-
-    def tick(self, write=None, data=b""):
-        self.count += 1
-        if self.count == self.stop:
-            if self.number:
-                raise OSError(self.number, os.strerror(self.number))
-            if write is not None:
-                write(data[: len(data) // 2])
-            os._exit(KILLED)
-
-    def wrapped(self, function):
-        def call(*args, **more):
-            self.tick()
-            return function(*args, **more)
-
-        return call
-
-    def opened(self, path, *args, **more):
-        file = self.open(path, *args, **more)
-        mode = args[0] if args else "r"
-        if "r" in mode:
-            return file
-        self.tick()
-        write = file.write
-
-        def ticking(data):
-            def half(part):
-                write(part)
-                file.flush()
-
-            self.tick(half, data)
-            return write(data)
-
-        return Writing(file, ticking)
-
-
-class Writing:
-    """A file whose writes are counted."""
-
-    def __init__(self, file, write):
-        self.file, self.write = file, write
-
-    def __enter__(self):
-        return self
-
-    def __exit__(self, *error):
-        self.file.close()
-
-    def __getattr__(self, name):
-        return getattr(self.file, name)
-
-
-def kill_and_resume(train, helpers, folder, stop):
+def kill_and_resume(train, asked, folder, stop):
     """Kill a run at one operation and finish it; whether it was killed."""
-
-    def job():
-        Fault(stop)
-        train(folder, EMA)
-
-    code = helpers.in_child(job)
+    code = in_child(killed_at_write, asked(folder, EMA), stop)
     assert code in (0, KILLED)
     assert train(folder, EMA, resume=True).step == 8
     left = {p.name for p in folder.rglob(".*")} - {".lock"}
@@ -141,38 +55,28 @@ def kill_and_resume(train, helpers, folder, stop):
 
 
 @pytest.mark.parametrize("stop", [1, 9, 16, 23, 31, 38, 47, 60])
-def test_killed_at_some_writes(train, helpers, tmp_path, uninterrupted, stop):
+def test_killed_at_some_writes(train, asked, helpers, tmp_path, uninterrupted, stop):
     """In the record, in the log, and in each part of the checkpoint of step 4."""
     folder = tmp_path / "run"
-    assert kill_and_resume(train, helpers, folder, stop)
+    assert kill_and_resume(train, asked, folder, stop)
     assert helpers.final_bytes(folder) == helpers.final_bytes(uninterrupted)
     assert helpers.curve(folder) == helpers.curve(uninterrupted)
 
 
 @pytest.mark.slow
-def test_killed_at_every_write(train, helpers, tmp_path, uninterrupted):
+def test_killed_at_every_write(train, asked, helpers, tmp_path, uninterrupted):
     """From the first byte of the run folder to the last of the report."""
     wanted = helpers.final_bytes(uninterrupted), helpers.curve(uninterrupted)
     stop, killed = 0, True
     while killed:
         stop += 1
         folder = tmp_path / f"{stop}"
-        killed = kill_and_resume(train, helpers, folder, stop)
+        killed = kill_and_resume(train, asked, folder, stop)
         assert (helpers.final_bytes(folder), helpers.curve(folder)) == wanted
     assert stop > 60
 
 
-def full_disk(train, folder, stop):
-    """Exit status of a run on which one operation found the disk full."""
-    fault = Fault(stop, errno.ENOSPC)
-    try:
-        train(folder, resume=True, progress=StopAt(4))
-    except StorageError as error:
-        return 74 if "No space left" in str(error) else 70
-    return 0 if fault.count >= stop else 1
-
-
-def test_full_disk_at_every_write(train, helpers, tmp_path, no_waiting):
+def test_full_disk_at_every_write(train, asked, helpers, tmp_path, no_waiting):
     """A checkpoint that was whole stays whole, and the run goes on from there."""
     begun = tmp_path / "begun"
     train(begun, progress=StopAt(3))
@@ -181,7 +85,7 @@ def test_full_disk_at_every_write(train, helpers, tmp_path, no_waiting):
         folder = tmp_path / f"{len(codes)}"
         shutil.copytree(begun, folder)
         stop = len(codes) + 1
-        code = helpers.in_child(lambda f=folder, s=stop: full_disk(train, f, s))
+        code = in_child(full_disk, asked(folder, resume=True), stop)
         assert code in (0, 1, 74)
         checkpoints = Checkpoints(folder / "checkpoints", 2, helpers.quiet)
         assert checkpoints.newest().step in (3, 4)

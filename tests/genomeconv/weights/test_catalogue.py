@@ -84,11 +84,11 @@ def test_names_before_folders(
     ("name", "message"),
     [
         (
-            "human-smal",
-            r"no model 'human-smal': not a folder, and not a model at hand "
-            r"\(human-small, yeast\); did you mean human-small\?$",
+            "humen",
+            r"no model 'humen': not a folder, and not a model at hand "
+            r"\(human, yeast\); did you mean human\?$",
         ),
-        ("qqq", r"no model 'qqq': not a folder, .* \(human-small, yeast\)$"),
+        ("qqq", r"no model 'qqq': not a folder, .* \(human, yeast\)$"),
         ("", r"no model '': not a folder"),
         ("../../no-such", r"no model '\.\./\.\./no-such': not a folder"),
         ("https://x.org/m", r"nothing is fetched from a network$"),
@@ -97,7 +97,7 @@ def test_names_before_folders(
     ],
 )
 def test_unknown_models(name: str, message: str, folder: Path) -> None:
-    ship(folder, "human-small")
+    ship(folder, "human")
     ship(folder, "yeast")
     with pytest.raises(ModelError, match=message) as caught:
         load_model(name)
@@ -124,7 +124,7 @@ def test_describe_weights(folder: Path) -> None:
     assert facts == {
         "kind": "weights",
         "tensors": 49,
-        "parameters": load_model(folder).model.config.parameters(),
+        "numbers": load_model(folder).model.config.parameters(),
         "types": ["F32"],
     }
 
