@@ -22,6 +22,8 @@ from genomeconv.fasta.randomly import RandomBytes
 from genomeconv.inputs import shown
 
 _LINE_ENDS = (b"\n", b"\r\n")
+_LOOKED_AT = 1 << 16
+"""Bytes of a line that are looked through for a line end that should not be there."""
 
 
 class Entry(NamedTuple):
@@ -121,9 +123,13 @@ def _verify_lines(name: str, entry: Entry, content: RandomBytes) -> None:
     length, _, width, step = entry
     if not 0 <= step - width <= max(map(len, _LINE_ENDS)):
         raise IndexMismatchError(f"the lines of record {shown(name)} differ")
+    last = (length - 1) // width * width if length and width else 0
+    for base in (0, last):  # of the first line and of the last
+        start, bases = entry.at(base), min(width, length - base, _LOOKED_AT)
+        if b"\n" in content.read(start, start + bases):
+            raise IndexMismatchError(f"the lines of record {shown(name)} differ")
     if length <= width:
         return
-    last = (length - 1) // width * width if width else 0  # first base of the last line
     for base in (width, last):
         end = entry.at(base)
         if not width or content.read(end - (step - width), end) not in _LINE_ENDS:

@@ -132,6 +132,30 @@ def test_a_lie_on_the_end_of_an_only_line(tmp_path, fields):
         assert decode(genome.codes(0, 0, 1)) == TRUTH["s1"].encode()
 
 
+@pytest.mark.parametrize(
+    ("right", "lie"),
+    [
+        ("s5\t59\t417\t59\t60", "s5\t60\t417\t60\t60"),
+        ("s0\t130\t6\t60\t61", "s0\t132\t6\t132\t133"),
+        ("s0\t130\t6\t60\t61", "s0\t131\t6\t60\t61"),
+        ("s3\t61\t220\t60\t61", "s3\t62\t220\t61\t61"),
+    ],
+)
+def test_a_line_end_is_not_taken_for_a_base(tmp_path, right, lie):
+    """Such an index is made anew; the file is not blamed for it."""
+    path, said = tmp_path / "x.fa", []
+    path.write_bytes(WRAPPED)
+    beside = Path(f"{path}.fai")
+    open_indexed(path, warn=pytest.fail).close()
+    assert right in beside.read_text()
+    beside.write_text(beside.read_text().replace(right, lie))
+    with open_indexed(path, warn=said.append) as genome:
+        genome.select(TRUTH, warn=pytest.fail)
+        assert genome.lengths == {name: len(s) for name, s in TRUTH.items()}
+    assert len(said) == 1
+    assert "x.fa.fai" in said[0]
+
+
 @given(data=st.data())
 @settings(max_examples=150, suppress_health_check=[HealthCheck.function_scoped_fixture])
 def test_an_index_never_gives_a_wrong_base(tmp_path, data):

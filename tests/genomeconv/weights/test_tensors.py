@@ -11,7 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from safetensors import SafetensorError
+from safetensors import SafetensorError, deserialize
 from safetensors.torch import load, save
 
 from genomeconv.errors import ModelError
@@ -64,7 +64,7 @@ def test_damage_is_refused_or_harmless(data: st.DataObject) -> None:
         found = read(bytes(damaged))
     except ModelError:
         return
-    expected = {k: tuple(v.shape) for k, v in load(bytes(damaged)).items()}
+    expected = {k: tuple(v["shape"]) for k, v in deserialize(bytes(damaged))}
     assert {k: e.shape for k, e in found.items()} == expected
 
 
