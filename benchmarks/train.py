@@ -34,7 +34,7 @@ WIDTH, LAYERS, TAPS = 128, 4, 4096
 def short_by_conv1d(x: Tensor, weight: Tensor, bias: Tensor) -> Tensor:
     """Filter a few taps deep as the published code does, (B, C, L) -> (B, C, L)."""
     channels, taps = weight.shape
-    y = F.conv1d(x, weight.flip(-1)[:, None], bias, padding=taps - 1, groups=channels)
+    y = F.conv1d(x, weight[:, None], bias, padding=taps - 1, groups=channels)
     return y[..., : x.shape[-1]]
 
 
@@ -64,7 +64,7 @@ def learner(kind: str, layers: int, taps: int) -> Any:
     filters = (ImplicitFilter(taps=taps),)
     config = ModelConfig(width=WIDTH, layers=layers, filters=filters)
     compute = ComputeConfig(recompute=kind == RECOMPUTED)
-    return Learner(build_model(config, seed=0), NextBase(), compute)
+    return Learner(build_model(config, seed=0), NextBase(config), compute)
 
 
 def serve(pipe: Connection, kind: str, length: int, layers: int, taps: int) -> None:
