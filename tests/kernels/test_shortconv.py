@@ -131,6 +131,41 @@ def test_memory_order_does_not_matter():
     assert torch.equal(short_conv(u.mT.contiguous().mT, w, bias), expected)
 
 
+def test_results_lie_as_the_input_does():
+    """Rows are kept in their order, so products before and after copy nothing."""
+    u = normal(5, 2, 300).transpose(0, 1).requires_grad_()
+    w, bias = normal(5, 3), normal(5)
+    y = short_conv(u, w, bias)
+    (grad,) = torch.autograd.grad(y.sum(), u)
+    assert y.stride() == grad.stride() == u.stride() == (300, 600, 1)
+    lines = u.detach().mT.contiguous().mT.requires_grad_()
+    assert short_conv(lines, w, bias).is_contiguous()
+
+
+@pytest.mark.parametrize("dtype", [torch.float16, torch.bfloat16], ids=str)
+def test_gradients_of_half_precision_round_once(dtype):
+    arguments = {n: t.requires_grad_() for n, t in call(2, 5, 300, 3, dtype).items()}
+    exact = {n: t.detach().double().requires_grad_() for n, t in arguments.items()}
+    found = torch.autograd.grad(short_conv(**arguments).sum(), arguments.values())
+    y = short_conv(**exact).sum()
+    for x, t in zip(found, torch.autograd.grad(y, exact.values()), strict=True):
+        assert x.dtype == dtype
+        rounded = (t.to(dtype).double() - t).norm()
+        assert (x.double() - t).norm() <= 1.5 * rounded + 1e-5 * t.norm()
+
+
+@pytest.mark.parametrize("pieces", [7, 64, 600])
+def test_gradients_over_pieces(monkeypatch, pieces):
+    """Pieces of a row, of some rows, of some sequences: the same sums."""
+    tensors = [t.requires_grad_() for t in call(3, 2, 50, 4, torch.float64).values()]
+    whole = torch.autograd.grad(short_conv(*tensors).square().sum(), tensors)
+    monkeypatch.setattr(cpu, "_PIECE", pieces)
+    monkeypatch.setattr(cpu, "_SUMMED", pieces)
+    found = torch.autograd.grad(short_conv(*tensors).square().sum(), tensors)
+    for x, y in zip(found, whole, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-12, atol=1e-12)
+
+
 @pytest.mark.parametrize("K", [1, 3, 8])
 @pytest.mark.parametrize("L", [1, 2, 9])
 def test_gradcheck(L, K):

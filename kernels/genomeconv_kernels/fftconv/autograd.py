@@ -11,7 +11,6 @@ post), recomputed, and dskip = sum g x.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
 from typing import Any
 
 import torch
@@ -22,6 +21,8 @@ from genomeconv_kernels.checks import compute_dtype
 from genomeconv_kernels.fftconv.plan import ConvPlan, plan_conv
 from genomeconv_kernels.fftconv.prepared import fold_taps, run_filter_grad, run_plan
 from genomeconv_kernels.fftconv.source import Source, in_dtype
+from genomeconv_kernels.gradients import empty_grads, only_needed
+from genomeconv_kernels.layout import empty_as
 
 
 @torch.library.custom_op("genomeconv::fft_conv", mutates_args=())
@@ -36,7 +37,7 @@ def fft_conv_op(
     method: str | None,
 ) -> Tensor:
     """Return y (B, H, L) in the dtype of u; all arguments checked."""
-    out = torch.empty(u.shape, dtype=u.dtype, device=u.device)
+    out = empty_as(u)
     write(u, k, pre, post, skip, state, right, method, out)
     return out
 
@@ -93,7 +94,7 @@ def _plan(
 
 @fft_conv_op.register_fake
 def _(u, k, pre, post, skip, state, right, method):
-    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
+    return empty_as(u)
 
 
 @torch.library.custom_op("genomeconv::fft_conv_backward", mutates_args=())
@@ -111,7 +112,7 @@ def _fft_conv_backward(
 ) -> list[Tensor]:
     """Gradients of u, k, pre, post, skip, state; empty where not needed."""
     inputs = (u, k, pre, post, skip, state)
-    grads = _empty_grads(inputs, needs)
+    grads = empty_grads(inputs, needs)
     if backend.path(u) == "triton":
         from genomeconv_kernels.fftconv.gpu import run
 
@@ -165,18 +166,9 @@ def _torch_backward(
         torch.sum(gated * back_gated, (0, 2), out=dskip)
 
 
-def _empty_grads(inputs: Sequence[Tensor | None], needs: list[bool]) -> list[Tensor]:
-    """Return room for the gradients of u and its companions, empty where not needed."""
-    like = next(t for t in inputs if t is not None)
-    return [
-        like.new_empty(0) if t is None or not need else t.new_empty(t.shape)
-        for t, need in zip(inputs, needs, strict=True)
-    ]
-
-
 @_fft_conv_backward.register_fake
 def _(grad, u, k, pre, post, skip, state, right, method, needs):
-    return _empty_grads((u, k, pre, post, skip, state), needs)
+    return empty_grads((u, k, pre, post, skip, state), needs)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -187,11 +179,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     needs = list(ctx.needs_input_grad[:6])
     grads = _fft_conv_backward(grad, *ctx.saved_tensors, ctx.right, ctx.method, needs)
-    return (
-        *(g if need else None for g, need in zip(grads, needs, strict=True)),
-        None,
-        None,
-    )
+    return (*only_needed(grads, needs), None, None)
 
 
 fft_conv_op.register_autograd(_backward, setup_context=_setup)

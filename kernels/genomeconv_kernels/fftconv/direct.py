@@ -5,28 +5,12 @@ Axes: B batch, H channels, L positions, K taps, V positions of a piece.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
-
 import torch
 from torch import Tensor
 
 from genomeconv_kernels.fftconv.plan import ConvPlan
 from genomeconv_kernels.fftconv.source import Source
-
-
-def pieces(
-    shape: torch.Size, channels: int, batches: int, step: int
-) -> Iterator[tuple[slice, slice, slice]]:
-    """Yield (batch, channel, position) slices of (B, H, L), channels outermost."""
-    B, H, L = shape
-    for h in range(0, H, channels):
-        for b in range(0, B, batches):
-            for t in range(0, L, step):
-                yield (
-                    slice(b, min(b + batches, B)),
-                    slice(h, min(h + channels, H)),
-                    slice(t, min(t + step, L)),
-                )
+from genomeconv_kernels.layout import pieces
 
 
 def convolve(

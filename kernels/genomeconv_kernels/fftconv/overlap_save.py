@@ -12,9 +12,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
-from genomeconv_kernels.fftconv.direct import pieces
 from genomeconv_kernels.fftconv.plan import ConvPlan
 from genomeconv_kernels.fftconv.source import Source, write_blocks
+from genomeconv_kernels.layout import pieces
 
 
 def spectra(plan: ConvPlan, taps: Tensor) -> Tensor:

@@ -15,9 +15,9 @@ from functools import cache
 import torch
 from torch import Tensor
 
-from genomeconv_kernels.fftconv.direct import pieces
 from genomeconv_kernels.fftconv.plan import ConvPlan
 from genomeconv_kernels.fftconv.source import Source, write_blocks
+from genomeconv_kernels.layout import pieces
 
 
 @cache

@@ -21,10 +21,10 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from genomeconv_kernels.fftconv.direct import pieces
 from genomeconv_kernels.fftconv.gpu.plan import window
 from genomeconv_kernels.fftconv.mask import FrequencyMask, kept_half
 from genomeconv_kernels.fftconv.source import Source, write_blocks
+from genomeconv_kernels.layout import pieces
 
 _ROUND_POINTS = 1 << 21
 """Points of the windows transformed together: bounds the memory."""

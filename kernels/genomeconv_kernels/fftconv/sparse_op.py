@@ -23,6 +23,7 @@ from genomeconv_kernels.fftconv import sparse
 from genomeconv_kernels.fftconv.mask import FrequencyMask
 from genomeconv_kernels.fftconv.source import Source, in_dtype
 from genomeconv_kernels.fftconv.sparse import Windows
+from genomeconv_kernels.gradients import empty_grads, only_needed
 
 _OP = "sparse_fft_conv"
 
@@ -183,7 +184,7 @@ def _sparse_fft_conv_backward(
     windows, taps = _windows(k, fft_size, kept, right, circular)
     work = compute_dtype(u.dtype)
     x, full, a, b, dy = in_dtype(work, u, taps, pre, post, grad)
-    du, dk, dpre, dpost = _empty_grads(u, k, pre, post, needs)
+    du, dk, dpre, dpost = empty_grads((u, k, pre, post), needs)
     g = Source(dy, b)
     if needs[3]:
         _write(windows, u, taps, pre, grad, dpost)
@@ -200,18 +201,9 @@ def _sparse_fft_conv_backward(
     return [du, dk, dpre, dpost]
 
 
-def _empty_grads(
-    u: Tensor, k: Tensor, pre: Tensor | None, post: Tensor | None, needs: list[bool]
-) -> list[Tensor]:
-    return [
-        u.new_empty(0) if t is None or not need else t.new_empty(t.shape)
-        for t, need in zip((u, k, pre, post), needs, strict=True)
-    ]
-
-
 @_sparse_fft_conv_backward.register_fake
 def _(grad, u, k, pre, post, fft_size, kept, right, circular, needs):
-    return _empty_grads(u, k, pre, post, needs)
+    return empty_grads((u, k, pre, post), needs)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -223,8 +215,7 @@ def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     needs = list(ctx.needs_input_grad[:4])
     how = ctx.fft_size, ctx.kept, ctx.right, ctx.circular
     grads = _sparse_fft_conv_backward(grad, *ctx.saved_tensors, *how, needs)
-    given = (g if need else None for g, need in zip(grads, needs, strict=True))
-    return (*given, None, None, None, None)
+    return (*only_needed(grads, needs), None, None, None, None)
 
 
 sparse_fft_conv_op.register_autograd(_backward, setup_context=_setup)

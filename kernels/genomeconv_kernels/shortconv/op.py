@@ -20,6 +20,8 @@ from genomeconv_kernels.checks import (
     refuse,
 )
 from genomeconv_kernels.fftconv.op import next_state
+from genomeconv_kernels.gradients import empty_grads, only_needed
+from genomeconv_kernels.layout import empty_as
 from genomeconv_kernels.shortconv import cpu
 
 MAX_TAPS = 8
@@ -112,19 +114,15 @@ def _run(
     if backend.path(u) == "triton":
         from genomeconv_kernels.shortconv import gpu
 
-        y = _empty(u) if out is None else out
+        y = empty_as(u) if out is None else out
         gpu.convolve(u, w, bias, state, y)
         return y
     x = u.to(w.dtype)
-    y = out if out is not None and out.dtype == x.dtype else torch.empty_like(x)
+    y = out if out is not None and out.dtype == x.dtype else empty_as(x)
     cpu.convolve(x, w, bias, state, y)
     if out is None or y is out:
         return y.to(u.dtype)
     return out.copy_(y)
-
-
-def _empty(u: Tensor) -> Tensor:
-    return torch.empty(u.shape, dtype=u.dtype, device=u.device)
 
 
 def _check(u: Tensor, w: Any, bias: Tensor | None, state: Tensor | None) -> int:
@@ -146,12 +144,12 @@ def _check(u: Tensor, w: Any, bias: Tensor | None, state: Tensor | None) -> int:
 def _short_conv(
     u: Tensor, w: Tensor, bias: Tensor | None, state: Tensor | None
 ) -> Tensor:
-    return _run(u, w, bias, state, _empty(u))
+    return _run(u, w, bias, state, empty_as(u))
 
 
 @_short_conv.register_fake
 def _(u, w, bias, state):
-    return _empty(u)
+    return empty_as(u)
 
 
 @torch.library.custom_op("genomeconv::short_conv_backward", mutates_args=())
@@ -159,23 +157,12 @@ def _short_conv_backward(
     grad: Tensor, u: Tensor, w: Tensor, state: Tensor | None, needs: list[bool]
 ) -> list[Tensor]:
     """Gradients of u, w, bias, state; empty where not needed."""
-    grads = _empty_grads(u, w, state, needs)
+    grads = empty_grads((u, w, w[:, 0], state), needs)
     if backend.path(u) == "triton":
         _grads_triton(grad, u, w, state, needs, grads)
     else:
         _grads_torch(grad.to(w.dtype), u.to(w.dtype), w, state, needs, grads)
     return grads
-
-
-def _empty_grads(
-    u: Tensor, w: Tensor, state: Tensor | None, needs: list[bool]
-) -> list[Tensor]:
-    """Return room for the gradients of u, w, bias, state, empty where not needed."""
-    like = (u, w, w[:, 0], u if state is None else state)
-    return [
-        torch.empty(t.shape if need else (0,), dtype=t.dtype, device=t.device)
-        for t, need in zip(like, needs, strict=True)
-    ]
 
 
 def _grads_triton(
@@ -211,19 +198,13 @@ def _grads_torch(
 ) -> None:
     L, K = u.shape[-1], w.shape[-1]
     du, dw, dbias, dstate = grads
-    if needs[0]:  # the filter read backwards, over the gradient read backwards
-        dx = grad * w[:, K - 1, None]
-        for j in range(1, min(K, L)):
-            dx[..., : L - j].addcmul_(grad[..., j:], w[:, K - 1 - j, None])
-        du.copy_(dx)
+    if needs[0]:
+        exact = du if du.dtype == w.dtype else empty_as(grad)
+        cpu.input_grad(grad, w, exact)
+        if exact is not du:
+            du.copy_(exact)
     if needs[1]:
-        for j in range(K):
-            n = min(j, L)
-            tap = (grad[..., n:] * u[..., : L - n]).sum((0, 2))
-            if state is not None and n:
-                past = state[..., K - 1 - j :][..., :n]
-                tap += (grad[..., :n] * past).sum((0, 2))
-            dw[:, K - 1 - j] = tap
+        cpu.weight_grad(grad, u, state, dw)
     if needs[2]:
         torch.sum(grad, (0, 2), out=dbias)
     if needs[3]:
@@ -236,7 +217,7 @@ def _grads_torch(
 
 @_short_conv_backward.register_fake
 def _(grad, u, w, state, needs):
-    return _empty_grads(u, w, state, needs)
+    return empty_grads((u, w, w[:, 0], state), needs)
 
 
 def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
@@ -247,7 +228,7 @@ def _setup(ctx: Any, inputs: tuple[Any, ...], output: Tensor) -> None:
 def _backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
     needs = list(ctx.needs_input_grad)
     grads = _short_conv_backward(grad, *ctx.saved_tensors, needs)
-    return tuple(g if need else None for g, need in zip(grads, needs, strict=True))
+    return only_needed(grads, needs)
 
 
 _short_conv.register_autograd(_backward, setup_context=_setup)

@@ -2,17 +2,16 @@
 
 from __future__ import annotations
 
-import runpy
-from pathlib import Path
-from types import MappingProxyType
+from collections.abc import Mapping
 
 import pytest
 import torch
+from tolerances import TOLERANCE
+
+pytest.register_assert_rewrite("bands")
 
 
 @pytest.fixture(scope="session")
-def tolerance() -> MappingProxyType[torch.dtype, float]:
+def tolerance() -> Mapping[torch.dtype, float]:
     """Return the one table, that of tolerances.py beside this file."""
-    table: MappingProxyType[torch.dtype, float]
-    table = runpy.run_path(str(Path(__file__).with_name("tolerances.py")))["TOLERANCE"]
-    return table
+    return TOLERANCE

@@ -25,7 +25,6 @@ from genomeconv_kernels import FrequencyMask
 from genomeconv_kernels.compiled import Source
 from genomeconv_kernels.fftconv.gpu import (
     outer,
-    partitioned,
     short,
     sparse,
     toeplitz,
@@ -154,7 +153,7 @@ def rows(launches: list[Launch]) -> Iterator[dict[str, object]]:
 
 def main() -> None:
     if "narrow" in sys.argv:
-        for module in (windows, short, toeplitz, outer, partitioned):
+        for module in (windows, short, toeplitz, outer):
             module.row_of = narrow_row_of
     with record_launches() as launches:
         bands()

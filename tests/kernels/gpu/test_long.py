@@ -4,20 +4,30 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 from types import MappingProxyType
 
+import bands
 import numpy as np
 import pytest
 import torch
 import triton
 import triton.language as tl
+from bands import (
+    apart,
+    check_powers_of_two,
+    check_second_output,
+    check_stale_tile,
+    draw,
+    reference,
+    true_grad,
+)
 from hypothesis import given
 from hypothesis import strategies as st
 from torch import Tensor
 
-from genomeconv_kernels import fft_conv_reference
 from genomeconv_kernels.fftconv.gpu import long, outer, shapes
-from genomeconv_kernels.fftconv.gpu.operands import Input, Output, Short
+from genomeconv_kernels.fftconv.gpu.operands import Input, Output
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 from genomeconv_kernels.launch import record_launches
 
@@ -63,40 +73,8 @@ def plan_of(
     )  # fmt: skip
 
 
-def draw(case, dtype=torch.float32, seed=0):
-    """Inputs of unit variance, taps without decay."""
-    B, H, L, K, _, state = case
-    g = torch.Generator().manual_seed(seed)
-    u, pre, post, dy = (torch.randn(B, H, L, generator=g).to(dtype) for _ in range(4))
-    k = torch.randn(H, K, generator=g)
-    past = torch.randn(B, H, K - 1, generator=g) if state else None
-    return u, pre, post, dy, k, past
-
-
-def run(plan, x: Input, k: Tensor, post=None, **how) -> Tensor:
-    out = torch.full(x.u.shape, torch.nan, dtype=x.u.dtype)
-    long.convolve(plan, x, long.prepare(plan, k), Output(out, post), **how)
-    return out
-
-
-def reference(x: Input, k: Tensor, post, right: int) -> Tensor:
-    u, pre, post, state = (
-        None if t is None else t.double() for t in (x.u, x.pre, post, x.state)
-    )
-    return fft_conv_reference(u, k.double(), pre, post, None, state, right=right)
-
-
-def filter_grad(plan, x: Input, g: Input, **how) -> Tensor:
-    out = torch.full((x.u.shape[1], plan.taps), torch.nan)
-    long.filter_grad(plan, x, g, out, **how)
-    return out
-
-
-def reference_grad(x: Input, g: Input, K: int, right: int) -> Tensor:
-    """Sum g[t] x[t + right - j] over rows, lag by lag."""
-    k = torch.zeros(x.u.shape[1], K, dtype=torch.float64, requires_grad=True)
-    reference(x, k, None, right).backward(g.u.double() * g.pre.double())
-    return k.grad
+run = partial(bands.convolved, long)
+filter_grad = partial(bands.filter_grad, long)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -132,7 +110,7 @@ def check(case, dtype, error, tolerance, **how):
     got = run(plan, x, k, post)
     assert error(got, reference(x, k, post, right)) < tolerance[dtype]
     got = filter_grad(plan, x, g)
-    assert error(got, reference_grad(x, g, K, right)) < tolerance[dtype]
+    assert error(got, true_grad(x, g, K, right)) < tolerance[dtype]
 
 
 def test_what_is_in_the_workspace_together_changes_no_bit():
@@ -149,43 +127,19 @@ def test_gradient_in_rounds(error):
     u, pre, post, dy, _, state = draw(case)
     plan, x, g = plan_of(600, 0, u.dtype), Input(u, pre, state), Input(dy, post)
     got = filter_grad(plan, x, g, workspace=0)
-    assert error(got, reference_grad(x, g, 600, 0)) < 1e-5
+    assert error(got, true_grad(x, g, 600, 0)) < 1e-5
     assert got.equal(filter_grad(plan, x, g, workspace=0))
 
 
 def test_rows_apart_and_positions_apart(error):
     case = (2, 2, 333, 40, 0, False)
     u, pre, post, _, k, _ = draw(case)
-    wide = torch.full((2, 2, 700), torch.nan)
-    wide[..., 100:433] = u
-    apart = torch.full((2, 333, 2), torch.nan)
-    apart.copy_(pre.mT)
-    got = run(plan_of(40, 0, u.dtype), Input(wide[..., 100:433], apart.mT), k, post)
+    got = run(plan_of(40, 0, u.dtype), apart(u, pre), k, post)
     assert error(got, reference(Input(u, pre), k, post, 0)) < 1e-5
 
 
 def test_second_output_and_short_filters(error):
-    B, H, L, K = 2, 2, 333, 40
-    u, pre, post, other, k, _ = draw((B, H, L, K, 0, False))
-    g = torch.Generator().manual_seed(7)
-    shorts = [
-        Short(torch.randn(H, 4, generator=g), torch.randn(B, H, 2, generator=g))
-        for _ in range(3)
-    ]
-
-    def short(z: Tensor, s: Short) -> Tensor:
-        w, bias = s.table[:, :3].double(), s.table[:, 3, None].double()
-        whole = torch.cat([s.past, z], -1).double()
-        return bias + sum(w[:, j, None] * whole[..., j : j + L] for j in range(3))
-
-    out, out2 = (torch.full_like(u, torch.nan) for _ in range(2))
-    x = Input(u, pre, None, shorts[0], shorts[1])
-    y = Output(out, post, out2, other, shorts[2])
-    long.convolve(plan_of(K, 0, u.dtype), x, k, y, workspace=0)
-    whole = Input(short(u, shorts[0]), short(pre, shorts[1]))
-    wanted = reference(whole, k, None, 0)
-    assert error(out, wanted * short(post, shorts[2])) < 1e-5
-    assert error(out2, wanted * other.double()) < 1e-5
+    check_second_output(long, plan_of(40, 0, torch.float32), error)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -203,12 +157,7 @@ def test_what_is_not_finite_stays_in_its_windows(bad):
 
 @pytest.mark.parametrize("power", [-90, 60])
 def test_powers_of_two_pass_exactly(power):
-    case = (1, 1, 333, 40, 0, True)
-    u, _, _, _, k, state = draw(case)
-    plan, scale = plan_of(40, 0, u.dtype), 2.0**power
-    once = run(plan, Input(u, None, state), k)
-    assert run(plan, Input(u * scale, None, state * scale), k).equal(once * scale)
-    assert run(plan, Input(u, None, state), k * scale).equal(once * scale)
+    check_powers_of_two(long, plan_of(40, 0, torch.float32), power)
 
 
 def _last_tap_dropped(plan, k):
@@ -239,18 +188,8 @@ def test_mutants_are_found(mutant, error):
 
 @pytest.mark.parametrize("kernel", ["_columns_forward", "_columns_inverse"])
 def test_a_stale_tile_is_found(kernel, monkeypatch, error):
-    u, pre, post, _, k, state = draw((1, 2, 333, 40, 0, True))
-    launch = outer.launch
-
-    def stale(function, programs, *arguments, **options):
-        launch(
-            function, programs - (function.__name__ == kernel), *arguments, **options
-        )
-
-    monkeypatch.setattr(outer, "launch", stale)
-    x = Input(u, pre, state)
-    got = run(plan_of(40, 0, u.dtype), x, k, post)
-    assert not error(got, reference(x, k, post, 0)) < 0.05
+    plan = plan_of(40, 0, torch.float32)
+    check_stale_tile(long, plan, outer, kernel, monkeypatch, error)
 
 
 @triton.jit

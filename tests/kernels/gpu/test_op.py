@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import pytest
 import torch
+from tolerances import TOLERANCE
 from torch import Tensor
 
 from genomeconv_kernels import (
@@ -16,7 +17,6 @@ from genomeconv_kernels import (
 )
 from genomeconv_kernels.fftconv.gpu.plan import METHODS, GpuPlan
 
-TOLERANCE = {torch.float32: 1e-5, torch.float16: 2e-3, torch.bfloat16: 1e-2}
 TAPS = {"short": 4, "toeplitz": 40, "overlap_save": 70, "partitioned": 300, "long": 90}
 
 

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import math
+from functools import partial
 
+import bands
 import pytest
 import torch
-from torch import Tensor
+from bands import apart, draw, true_grad
 
 from genomeconv_kernels.fftconv.gpu import overlap_save
 from genomeconv_kernels.fftconv.gpu.operands import Input, Output, Short
@@ -37,40 +39,8 @@ def plan_of(K: int, right: int, dtype: torch.dtype, factors=(16, 16)) -> GpuPlan
     )  # fmt: skip
 
 
-def draw(case, dtype=torch.float32, seed=0):
-    """Inputs of unit variance; taps without decay, the last as large as the first."""
-    B, H, L, K, _, state = case
-    g = torch.Generator().manual_seed(seed)
-    u, pre, post, dy = (torch.randn(B, H, L, generator=g).to(dtype) for _ in range(4))
-    k = torch.randn(H, K, generator=g)
-    past = torch.randn(B, H, K - 1, generator=g) if state else None
-    return u, pre, post, dy, k, past
-
-
-def run(plan: GpuPlan, x: Input, k: Tensor, post: Tensor | None = None) -> Tensor:
-    out = torch.full(x.u.shape, torch.nan, dtype=x.u.dtype)
-    overlap_save.convolve(plan, x, overlap_save.prepare(plan, k), Output(out, post))
-    return out
-
-
-def grad(plan: GpuPlan, x: Input, g: Input) -> Tensor:
-    out = torch.full((x.u.shape[1], plan.taps), torch.nan)
-    overlap_save.filter_grad(plan, x, g, out)
-    return out
-
-
-def true_grad(x: Input, g: Input, K: int, right: int) -> Tensor:
-    """dk[j] = sum over rows and positions of g[t] x[t + right - j], in float64."""
-    u, pre, state = (None if t is None else t.double() for t in x[:3])
-    gated = u if pre is None else pre * u
-    B, H, L = gated.shape
-    past = torch.zeros(B, H, K - 1).double() if state is None else state
-    signal = torch.cat([past, gated, torch.zeros(B, H, right).double()], dim=-1)
-    dy = g.u.double() if g.pre is None else g.pre.double() * g.u.double()
-    taps = [
-        (dy * signal[..., K - 1 + right - j :][..., :L]).sum((0, 2)) for j in range(K)
-    ]
-    return torch.stack(taps, dim=1)
+run = partial(bands.convolved, overlap_save)
+grad = partial(bands.filter_grad, overlap_save)
 
 
 @pytest.mark.parametrize(
@@ -161,13 +131,8 @@ def test_second_output_and_short_filters(error, truth):
 
 def test_rows_apart_and_positions_apart(truth, error):
     u, pre, post, _, k, _ = draw((2, 2, 333, 70, 0, False))
-    wide = torch.full((2, 2, 700), torch.nan)
-    wide[..., 100:433] = u
-    apart = torch.full((2, 333, 2), torch.nan)
-    apart.copy_(pre.mT)
     crossed = post.transpose(0, 1).contiguous().transpose(0, 1)
-    x = Input(wide[..., 100:433], apart.mT)
-    got = run(plan_of(70, 0, u.dtype), x, k, crossed)
+    got = run(plan_of(70, 0, u.dtype), apart(u, pre), k, crossed)
     assert error(got, truth(u, k, pre, post)) < 1e-5
 
 

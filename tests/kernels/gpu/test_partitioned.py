@@ -4,16 +4,25 @@ from __future__ import annotations
 
 import dataclasses
 import math
+from functools import partial
 
+import bands
 import pytest
 import torch
+from bands import (
+    apart,
+    check_powers_of_two,
+    check_second_output,
+    check_stale_tile,
+    draw,
+    reference,
+    true_grad,
+)
 from hypothesis import given
 from hypothesis import strategies as st
-from torch import Tensor
 
-from genomeconv_kernels import fft_conv_reference
 from genomeconv_kernels.fftconv.gpu import partitioned, shapes
-from genomeconv_kernels.fftconv.gpu.operands import Input, Output, Short, Spectrum
+from genomeconv_kernels.fftconv.gpu.operands import Input, Output, Spectrum
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 from genomeconv_kernels.launch import record_launches
 
@@ -38,28 +47,7 @@ def plan_of(K: int, right: int, dtype: torch.dtype, factors=(8, 16)) -> GpuPlan:
     )  # fmt: skip
 
 
-def draw(case, dtype=torch.float32, seed=0):
-    """Inputs of unit variance, taps without decay."""
-    B, H, L, K, _, state = case
-    g = torch.Generator().manual_seed(seed)
-    u, pre, post, dy = (torch.randn(B, H, L, generator=g).to(dtype) for _ in range(4))
-    k = torch.randn(H, K, generator=g)
-    past = torch.randn(B, H, K - 1, generator=g) if state else None
-    return u, pre, post, dy, k, past
-
-
-def run(plan, x: Input, k: Tensor, post=None, **how) -> Tensor:
-    out = torch.full(x.u.shape, torch.nan, dtype=x.u.dtype)
-    k = partitioned.prepare(plan, k)
-    partitioned.convolve(plan, x, k, Output(out, post), **how)
-    return out
-
-
-def reference(x: Input, k: Tensor, post, right: int) -> Tensor:
-    u, pre, post, state = (
-        None if t is None else t.double() for t in (x.u, x.pre, post, x.state)
-    )
-    return fft_conv_reference(u, k.double(), pre, post, None, state, right=right)
+run = partial(bands.convolved, partitioned)
 
 
 @pytest.mark.parametrize("dtype", FLOATS, ids=str)
@@ -88,13 +76,10 @@ def check(case, dtype, error, tolerance, **how):
 @pytest.mark.parametrize("case", [(2, 2, 333, 300, 0, True), (1, 1, 200, 90, 7, False)])
 def test_filter_gradient(case, error):
     K, right = case[3:5]
-    u, pre, post, dy, k, state = draw(case)
-    x = Input(u, pre, state)
-    got = torch.full_like(k, torch.nan)
-    partitioned.filter_grad(plan_of(K, right, u.dtype), x, Input(dy, post), got)
-    k = k.double().requires_grad_()
-    reference(x, k, post, right).backward(dy.double())
-    assert error(got, k.grad) < 1e-5
+    u, pre, post, dy, _, state = draw(case)
+    x, g = Input(u, pre, state), Input(dy, post)
+    got = bands.filter_grad(partitioned, plan_of(K, right, u.dtype), x, g)
+    assert error(got, true_grad(x, g, K, right)) < 1e-5
 
 
 def test_what_is_in_the_workspace_together_changes_no_bit():
@@ -107,36 +92,12 @@ def test_what_is_in_the_workspace_together_changes_no_bit():
 
 def test_rows_apart_and_positions_apart(error):
     u, pre, post, _, k, _ = draw((2, 2, 333, 200, 0, False))
-    wide = torch.full((2, 2, 700), torch.nan)
-    wide[..., 100:433] = u
-    apart = torch.full((2, 333, 2), torch.nan)
-    apart.copy_(pre.mT)
-    got = run(plan_of(200, 0, u.dtype), Input(wide[..., 100:433], apart.mT), k, post)
+    got = run(plan_of(200, 0, u.dtype), apart(u, pre), k, post)
     assert error(got, reference(Input(u, pre), k, post, 0)) < 1e-5
 
 
 def test_second_output_and_short_filters(error):
-    B, H, L, K = 2, 2, 333, 140
-    u, pre, post, other, k, _ = draw((B, H, L, K, 0, False))
-    g = torch.Generator().manual_seed(7)
-    shorts = [
-        Short(torch.randn(H, 4, generator=g), torch.randn(B, H, 2, generator=g))
-        for _ in range(3)
-    ]
-
-    def short(z: Tensor, s: Short) -> Tensor:
-        w, bias = s.table[:, :3].double(), s.table[:, 3, None].double()
-        whole = torch.cat([s.past, z], -1).double()
-        return bias + sum(w[:, j, None] * whole[..., j : j + L] for j in range(3))
-
-    out, out2 = (torch.full_like(u, torch.nan) for _ in range(2))
-    x = Input(u, pre, None, shorts[0], shorts[1])
-    y, plan = Output(out, post, out2, other, shorts[2]), plan_of(K, 0, u.dtype)
-    partitioned.convolve(plan, x, partitioned.prepare(plan, k), y, workspace=0)
-    whole = Input(short(u, shorts[0]), short(pre, shorts[1]))
-    wanted = reference(whole, k, None, 0)
-    assert error(out, wanted * short(post, shorts[2])) < 1e-5
-    assert error(out2, wanted * other.double()) < 1e-5
+    check_second_output(partitioned, plan_of(140, 0, torch.float32), error)
 
 
 @pytest.mark.parametrize("bad", [math.nan, math.inf])
@@ -164,10 +125,7 @@ def test_a_filter_that_is_not_finite_stays_in_its_channel():
 
 @pytest.mark.parametrize("power", [-90, 60])
 def test_powers_of_two_pass_exactly(power):
-    u, _, _, _, k, state = draw((1, 1, 333, 200, 0, True))
-    plan, scale = plan_of(200, 0, u.dtype), 2.0**power
-    once = run(plan, Input(u, None, state), k)
-    assert run(plan, Input(u * scale, None, state * scale), k).equal(once * scale)
+    check_powers_of_two(partitioned, plan_of(200, 0, torch.float32), power)
 
 
 def _last_tap_dropped(plan, k):
@@ -192,18 +150,8 @@ def test_mutants_are_found(mutant, error):
 
 @pytest.mark.parametrize("kernel", ["_windows", "_blocks"])
 def test_a_stale_tile_is_found(kernel, monkeypatch, error):
-    launch = partitioned.launch
-
-    def stale(function, programs, *arguments, **options):
-        launch(
-            function, programs - (function.__name__ == kernel), *arguments, **options
-        )
-
-    monkeypatch.setattr(partitioned, "launch", stale)
-    u, pre, post, _, k, state = draw((1, 2, 333, 200, 0, True))
-    x = Input(u, pre, state)
-    got = run(plan_of(200, 0, u.dtype), x, k, post)
-    assert not error(got, reference(x, k, post, 0)) < 0.05
+    plan = plan_of(200, 0, torch.float32)
+    check_stale_tile(partitioned, plan, partitioned, kernel, monkeypatch, error)
 
 
 @given(

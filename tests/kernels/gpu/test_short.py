@@ -4,11 +4,17 @@ from __future__ import annotations
 
 import pytest
 import torch
-from torch import Tensor
+from bands import (
+    blank,
+    check_any_strides,
+    check_short_filters,
+    normal,
+    signals,
+    true_grad,
+)
 
-from genomeconv_kernels import fft_conv_reference, short_conv_reference
 from genomeconv_kernels.fftconv.gpu import short
-from genomeconv_kernels.fftconv.gpu.operands import Input, Output, Short
+from genomeconv_kernels.fftconv.gpu.operands import Input, Output
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 
 DTYPES = (torch.float32, torch.float16, torch.bfloat16)
@@ -21,36 +27,10 @@ CASES = [  # every filter with every dtype, and each length among them
 ]
 
 
-def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
-
-
 def plan(K: int, right: int = 0, block: int = 128) -> GpuPlan:
     return GpuPlan(
         method="short", first_tap=0, taps=K, right=right, block=block, warps=1
     )
-
-
-def signals(B: int, H: int, L: int, dtype: torch.dtype) -> dict[str, Tensor]:
-    names = ("u", "pre", "post", "post2", "grad")
-    return {n: normal(B, H, L, seed=i, dtype=dtype) for i, n in enumerate(names)}
-
-
-def blank(like: Tensor) -> Tensor:
-    return torch.full(like.shape, torch.nan, dtype=like.dtype)
-
-
-def tap_gradient(x: dict, k: Tensor, state: Tensor | None, right: int) -> Tensor:
-    wide = {n: t.double() for n, t in x.items()}
-    taps = k.double().requires_grad_()
-    past = None if state is None else state.double()
-    y = fft_conv_reference(
-        wide["u"], taps, wide["pre"], wide["post"], None, past, right=right
-    )
-    y.backward(wide["grad"])
-    assert taps.grad is not None
-    return taps.grad
 
 
 @pytest.mark.parametrize(("K", "right", "L", "dtype"), CASES, ids=str)
@@ -66,9 +46,9 @@ def test_is_the_direct_sum(K, right, L, dtype, truth, error, tolerance):
         assert error(out, expected) < tolerance[dtype]
 
     dk = blank(k)
-    g = Input(x["grad"], x["post"])
-    short.filter_grad(p, Input(x["u"], x["pre"], state), g, dk)
-    expected = tap_gradient(x, k, state, right)
+    signal, g = Input(x["u"], x["pre"], state), Input(x["grad"], x["post"])
+    short.filter_grad(p, signal, g, dk)
+    expected = true_grad(signal, g, K, right)
     assert float((dk - expected).norm() / expected.norm()) < 1e-5
 
 
@@ -82,21 +62,11 @@ def test_plain_signals_need_no_gates(truth, error):
     short.convolve(plan(4), Input(u), k, Output(out))
     assert error(out, truth(u, k)) < 1e-5
     short.filter_grad(plan(4), Input(u), Input(grad), dk)
-    ones = {"u": u, "pre": torch.ones_like(u), "post": torch.ones_like(u), "grad": grad}
-    assert error(dk, tap_gradient(ones, k, None, 0)) < 1e-5
+    assert error(dk, true_grad(Input(u), Input(grad), 4, 0)) < 1e-5
 
 
 def test_any_strides(truth, error):
-    B, H, L, K = 2, 3, 131, 4
-    wide = normal(B, 3 * H, L + 7, seed=0)
-    u, pre, post = wide[:, :H, 3 : 3 + L], wide[:, H : 2 * H, :L], wide[:, 2::3, 7:]
-    pre = pre.mT.contiguous().mT
-    k, state = normal(H, K, seed=1), normal(H, B, K - 1, seed=2).transpose(0, 1)
-    room = torch.full((B, 2 * H, L), torch.nan)
-    out = room[:, ::2]
-    short.convolve(plan(K), Input(u, pre, state), k, Output(out, post))
-    assert error(out, truth(u, k, pre, post, state=state)) < 1e-5
-    assert room[:, 1::2].isnan().all()
+    check_any_strides(short, plan(4), truth, error)
 
 
 def test_the_output_may_take_the_place_of_its_gate(truth, error):
@@ -142,23 +112,7 @@ def test_what_is_not_finite_stays_where_its_taps_reach(K, right, bad):
 
 
 def test_short_filters_run_on_the_way(truth, error):
-    B, H, L, K, T = 2, 3, 150, 4, 3
-    raw = [normal(B, H, L, seed=i) for i in range(3)]
-    shorts = [
-        Short(normal(H, T + 1, seed=5 + i), normal(B, H, T - 1, seed=8 + i))
-        for i in range(3)
-    ]
-    u, pre, post = (
-        short_conv_reference(
-            z.double(), s.table[:, :T].double(), s.table[:, T].double(), s.past.double()
-        )
-        for z, s in zip(raw, shorts, strict=True)
-    )
-    k, state = normal(H, K, seed=20), normal(B, H, K - 1, seed=21)
-    out = blank(raw[0])
-    x = Input(raw[0], raw[1], state, shorts[0], shorts[1])
-    short.convolve(plan(K), x, k, Output(out, raw[2], post_short=shorts[2]))
-    assert error(out, truth(u, k, pre, post, state=state)) < 1e-5
+    check_short_filters(short, plan(4), truth, error)
 
 
 def test_the_tolerance_tells_every_mistake(truth, error, tolerance):

@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 import pytest
 import torch
+from bands import normal
 from torch import Tensor
 
 from genomeconv_kernels import backend, short_conv, short_conv_reference
@@ -20,11 +21,6 @@ LAYOUTS = ("rows", "channels", "slice", "neither")
 def _triton() -> Iterator[None]:
     with backend.forced("triton"):
         yield
-
-
-def normal(*shape: int, seed: int, dtype: torch.dtype = torch.float32) -> Tensor:
-    generator = torch.Generator().manual_seed(seed)
-    return torch.randn(*shape, generator=generator, dtype=torch.float64).to(dtype)
 
 
 def laid_out(t: Tensor, layout: str) -> Tensor:

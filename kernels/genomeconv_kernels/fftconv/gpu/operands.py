@@ -1,6 +1,7 @@
 """What a launch takes: the gated input, the filter, the gated outputs.
 
-Axes: B batch, H channels, L positions, K taps, F points, T taps of the short filter.
+Axes: B batch, H channels, L positions, S positions of the state, K taps, F points, T
+taps of the short filter.
 """
 
 from __future__ import annotations
@@ -34,6 +35,11 @@ class Input(NamedTuple):
     state: Tensor | None = None
     u_short: Short | None = None
     pre_short: Short | None = None
+
+    @property
+    def short_taps(self) -> int:
+        """T of the short filters, 0 where there are none."""
+        return max((s.taps for s in (self.u_short, self.pre_short) if s), default=0)
 
 
 class Output(NamedTuple):
@@ -86,6 +92,42 @@ def strides(t: Tensor | None) -> tuple[int, int]:
 def short_arguments(short: Short | None, like: Tensor) -> tuple[Tensor, Tensor]:
     """Return table and past, or something to stand in their place."""
     return (like, like) if short is None else (short.table, short.past)
+
+
+def read_arguments(
+    x: Input, *, align: bool = True
+) -> tuple[list[Tensor], list[int], int]:
+    """Return tensors, strides and S of a gated input as kernels take them.
+
+    Without `align` a state stays where it is, however long: see `aligned_state`.
+    """
+    u, pre = lined(x.u), lined(x.pre)
+    state = lined(aligned_state(x.state) if align else x.state)
+    assert u is not None
+    tensors = [u, u if pre is None else pre, u if state is None else state]
+    tensors += [*short_arguments(x.u_short, u), *short_arguments(x.pre_short, u)]
+    S = 0 if state is None else state.shape[-1]
+    return tensors, [*strides(u), *strides(pre), *strides(state)], S
+
+
+def write_arguments(y: Output, like: Tensor) -> tuple[list[Tensor], list[int]]:
+    """Return tensors and strides of gated outputs; `like` stands for what is not."""
+    post, post2 = lined(y.post), lined(y.post2)
+    given = (y.out, post, y.out2, post2)
+    tensors = [like if t is None else t for t in given]
+    tensors += short_arguments(y.post_short, like)
+    return tensors, [step for t in given for step in strides(t)]
+
+
+def options(x: Input, y: Output) -> dict[str, int]:
+    """Return what a kernel that reads x and writes y is compiled for."""
+    return {
+        "HAS_PRE": x.pre is not None,
+        "HAS_STATE": x.state is not None,
+        "HAS_POST": y.post is not None,
+        "TWO": y.out2 is not None,
+        "T": x.short_taps,
+    }
 
 
 def select(given: Gated, batch: slice, channels: slice) -> Gated:

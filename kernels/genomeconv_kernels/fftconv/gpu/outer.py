@@ -26,19 +26,15 @@ from genomeconv_kernels.fftconv.gpu.operands import (
     OPERANDS,
     Input,
     Output,
-    lined,
-    short_arguments,
+    read_arguments,
     strides,
+    write_arguments,
 )
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 from genomeconv_kernels.fftconv.gpu.shapes import tiles
-from genomeconv_kernels.fftconv.gpu.signal import (
-    gated_at,
-    normalise_complex,
-    row_of,
-    write,
-)
+from genomeconv_kernels.fftconv.gpu.signal import normalise_complex, row_of
 from genomeconv_kernels.fftconv.gpu.transform import _left
+from genomeconv_kernels.fftconv.gpu.windows import halves_of, write_row
 from genomeconv_kernels.launch import launch
 
 
@@ -123,6 +119,16 @@ def outer_inverse(
 
 
 @triton.jit
+def _place(pid, blocks, B, TILES: tl.constexpr):
+    """Tile and window of a program; the window's block, batch row and channel.
+
+    Neighbouring programs take neighbouring columns: they share cache lines.
+    """
+    row = pid // TILES
+    return pid % TILES, row, row % blocks, (row // blocks) % B, row // blocks // B
+
+
+@triton.jit
 def _columns_forward(
     u, pre, state, u_table, u_past, pre_table, pre_past,
     values, scales, dft1, dft2,
@@ -132,28 +138,18 @@ def _columns_forward(
     O1: tl.constexpr, O2: tl.constexpr, C: tl.constexpr, INNER: tl.constexpr,
     PRECISION: tl.constexpr,
 ):  # fmt: skip
-    # Neighbouring programs take neighbouring columns: they share cache lines.
     F: tl.constexpr = O1 * O2 * INNER
     TILES: tl.constexpr = INNER // C
-    pid = tl.program_id(0)
-    tile = pid % TILES
-    row = pid // TILES
-    block = row % blocks
-    b = (row // blocks) % B
-    h = row // blocks // B
-    uu = row_of(u, b, h, u_b, u_h)
-    pp = row_of(pre, b, h, pre_b, pre_h)
-    ss = row_of(state, b, h, state_b, state_h)
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
-    ut, up = u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past
-    pt, pp_ = pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past
+    tile, row, block, b, h = _place(tl.program_id(0), blocks, B, TILES)
 
     no, c = positions(O1, O2, C)
     n = no * INNER + (tile * C + c)
     t = begin + block * V + n
-    re = gated_at(uu, pp, ss, t, L, S, ut, up, pt, pp_, HAS_PRE, HAS_STATE, T)
-    im = gated_at(uu, pp, ss, t + F, L, S, ut, up, pt, pp_, HAS_PRE, HAS_STATE, T)
+    re, im = halves_of(
+        u, pre, state, u_table, u_past, pre_table, pre_past,
+        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t, t + F, H, L, S,
+        HAS_PRE, HAS_STATE, T,
+    )  # fmt: skip
     re = tl.where((n >= low) & (n < high), re, 0.0)
     im = tl.where((n + F >= low) & (n + F < high), im, 0.0)
     re, im, scale = normalise_complex(re, im)
@@ -180,12 +176,7 @@ def _columns_inverse(
 ):  # fmt: skip
     F: tl.constexpr = O1 * O2 * INNER
     TILES: tl.constexpr = INNER // C
-    pid = tl.program_id(0)
-    tile = pid % TILES
-    row = pid // TILES
-    block = row % blocks
-    b = (row // blocks) % B
-    h = row // blocks // B
+    tile, row, block, b, h = _place(tl.program_id(0), blocks, B, TILES)
 
     ko, c = frequencies(O1, O2, C)
     ni = tile * C + c
@@ -207,18 +198,16 @@ def _columns_inverse(
         so_far = row_of(total, b, h, total_b, total_h) - start
         re += tl.load(so_far + t, mask=real, other=0.0)
         im += tl.load(so_far + (t + F), mask=imag, other=0.0)
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
-    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
-    o = row_of(out, b, h, out_b, out_h)
-    g = row_of(post, b, h, post_b, post_h)
-    write(re, o, g, t, real, L, ot, op, HAS_POST, T)
-    write(im, o, g, t + F, imag, L, ot, op, HAS_POST, T)
-    if TWO:
-        o = row_of(out2, b, h, out2_b, out2_h)
-        g = row_of(post2, b, h, post2_b, post2_h)
-        write(re, o, g, t, real, L, ot, op, True, 0)
-        write(im, o, g, t + F, imag, L, ot, op, True, 0)
+    write_row(
+        re, out, post, out2, post2, post_table, post_past,
+        out_b, out_h, post_b, post_h, out2_b, out2_h, post2_b, post2_h,
+        b, h, t, real, H, L, HAS_POST, TWO, T,
+    )  # fmt: skip
+    write_row(
+        im, out, post, out2, post2, post_table, post_past,
+        out_b, out_h, post_b, post_h, out2_b, out2_h, post2_b, post2_h,
+        b, h, t + F, imag, H, L, HAS_POST, TWO, T,
+    )  # fmt: skip
 
 
 class Windows(NamedTuple):
@@ -263,18 +252,13 @@ def columns_forward(plan: GpuPlan, x: Input, w: Windows, at: Reach, H: int) -> N
     H is the channels short filters' pasts are laid out for.
     """
     B, rows, L = x.u.shape
-    u, pre, state = (lined(t) for t in x[:3])
-    assert u is not None
+    read, read_strides, S = read_arguments(x, align=False)
     launch(
         _columns_forward, B * rows * at.blocks * w.columns.shape[1],
-        u, pre if pre is not None else u, state if state is not None else u,
-        *short_arguments(x.u_short, u), *short_arguments(x.pre_short, u),
-        w.values, w.columns, *_matrices(plan, u.device, turned=False),
-        *strides(u), *strides(pre), *strides(state),
-        H, B, L, 0 if state is None else state.shape[-1],
-        at.blocks, at.begin, plan.block, at.low, at.high,
-        HAS_PRE=pre is not None, HAS_STATE=state is not None,
-        T=max((s.taps for s in (x.u_short, x.pre_short) if s), default=0),
+        *read, w.values, w.columns, *_matrices(plan, x.u.device, turned=False),
+        *read_strides,
+        H, B, L, S, at.blocks, at.begin, plan.block, at.low, at.high,
+        HAS_PRE=x.pre is not None, HAS_STATE=x.state is not None, T=x.short_taps,
         **_constants(plan, w),
     )  # fmt: skip
 
@@ -284,19 +268,15 @@ def columns_inverse(
 ) -> None:
     """Transform columns back and write low..high of every window, total added."""
     B, rows, L = y.out.shape
-    post, post2 = lined(y.post), lined(y.post2)
+    written, write_strides = write_arguments(y, y.out)
     launch(
         _columns_inverse, B * rows * at.blocks * w.columns.shape[1],
         w.values, w.rows, *_matrices(plan, y.out.device, turned=True),
         total if total is not None else w.rows,
-        y.out, post if post is not None else y.out,
-        y.out2 if y.out2 is not None else y.out, post2 if post2 is not None else y.out,
-        *short_arguments(y.post_short, y.out),
-        *strides(y.out), *strides(post), *strides(y.out2), *strides(post2),
-        *strides(total),
+        *written, *write_strides, *strides(total),
         H, B, L, at.blocks, at.begin, plan.block, at.low, at.high,
         math.sqrt(plan.fft_size),
-        HAS_POST=post is not None, TWO=y.out2 is not None, ADD=total is not None,
+        HAS_POST=y.post is not None, TWO=y.out2 is not None, ADD=total is not None,
         T=y.post_short.taps if y.post_short else 0,
         **_constants(plan, w),
     )  # fmt: skip

@@ -23,6 +23,8 @@ from genomeconv_kernels.fftconv.gpu.operands import (
     Output,
     Spectrum,
     lined,
+    options,
+    read_arguments,
     strides,
 )
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
@@ -37,10 +39,8 @@ from genomeconv_kernels.fftconv.gpu.transform import (
 from genomeconv_kernels.fftconv.gpu.windows import (
     arguments,
     block_of,
-    options,
+    halves_of,
     place,
-    read_arguments,
-    window_of,
     write_row,
 )
 from genomeconv_kernels.launch import launch
@@ -70,15 +70,10 @@ def _convolve(
     h = tl.program_id(0) // programs
     b, begin = place(tl.program_id(0) % programs, windows, B, halo, V)
     n = positions(N1, N2, N3)
-    re = window_of(
+    re, im = halves_of(
         u, pre, state, u_table, u_past, pre_table, pre_past,
-        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, begin + n, H, L, S,
-        HAS_PRE, HAS_STATE, T,
-    )  # fmt: skip
-    im = window_of(
-        u, pre, state, u_table, u_past, pre_table, pre_past,
-        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, begin + F + n, H, L, S,
-        HAS_PRE, HAS_STATE, T,
+        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, begin + n, begin + F + n,
+        H, L, S, HAS_PRE, HAS_STATE, T,
     )  # fmt: skip
     re, im, size = normalise_complex(re, im)
     re, im = forward(re, im, table, N1, N2, N3, PRECISION)
@@ -157,15 +152,10 @@ def _correlate(
     sum_im = tl.zeros(f.shape, tl.float32)
     for window in range(begun, tl.minimum(begun + share, B * windows)):
         b, begin = place(window, windows, B, halo, V)
-        re = window_of(
+        re, im = halves_of(
             u, pre, state, u_table, u_past, pre_table, pre_past,
-            u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, begin + n, H, L, S,
-            HAS_PRE, HAS_STATE, T,
-        )  # fmt: skip
-        im = window_of(
-            u, pre, state, u_table, u_past, pre_table, pre_past,
-            u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, begin + F + n, H, L, S,
-            HAS_PRE, HAS_STATE, T,
+            u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, begin + n, begin + F + n,
+            H, L, S, HAS_PRE, HAS_STATE, T,
         )  # fmt: skip
         re, im, size = normalise_complex(re, im)
         re, im = forward(re, im, table, N1, N2, N3, PRECISION)
@@ -276,7 +266,7 @@ def filter_grad(plan: GpuPlan, x: Input, g: Input, out: Tensor) -> None:
     kernel adds the shares in order. A NaN makes the taps of its channel NaN.
     """
     B, H, L = x.u.shape
-    read, read_strides = read_arguments(x)
+    read, read_strides, S = read_arguments(x)
     grad, gate = lined(g.u), lined(g.pre)
     assert grad is not None
     windows = -(-L // plan.block)
@@ -293,10 +283,9 @@ def filter_grad(plan: GpuPlan, x: Input, g: Input, out: Tensor) -> None:
     launch(
         _correlate, H * parts, *read, grad, grad if gate is None else gate,
         sums, table, *read_strides, *strides(grad), *strides(gate),
-        B, H, L, 0 if x.state is None else read[2].shape[-1],
-        windows, share, parts, plan.halo, plan.right, plan.block,
+        B, H, L, S, windows, share, parts, plan.halo, plan.right, plan.block,
         HAS_PRE=x.pre is not None, HAS_STATE=x.state is not None,
-        HAS_G_PRE=gate is not None, T=options(x, Output(out))["T"], KEEP=keep, **how,
+        HAS_G_PRE=gate is not None, T=x.short_taps, KEEP=keep, **how,
     )  # fmt: skip
     launch(
         _collect, H, sums, out, back, out.shape[1], parts, sums.stride(1), **how

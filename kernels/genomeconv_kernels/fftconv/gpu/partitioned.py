@@ -34,25 +34,20 @@ from genomeconv_kernels.fftconv.gpu.operands import (
     Input,
     Output,
     Spectrum,
-    lined,
+    read_arguments,
     select,
-    short_arguments,
-    strides,
+    write_arguments,
 )
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 from genomeconv_kernels.fftconv.gpu.shapes import aligned, shape_long
-from genomeconv_kernels.fftconv.gpu.signal import (
-    gated_at,
-    normalise_complex,
-    row_of,
-    write,
-)
+from genomeconv_kernels.fftconv.gpu.signal import normalise_complex
 from genomeconv_kernels.fftconv.gpu.transform import (
     forward,
     frequencies,
     inverse,
     positions,
 )
+from genomeconv_kernels.fftconv.gpu.windows import halves_of, write_row
 from genomeconv_kernels.launch import launch
 
 
@@ -70,18 +65,14 @@ def _windows(
     j = pid % windows
     b = (pid // windows) % B
     h = pid // windows // B
-    uu = row_of(u, b, h, u_b, u_h)
-    pp = row_of(pre, b, h, pre_b, pre_h)
-    ss = row_of(state, b, h, state_b, state_h)
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
-    ut, up = u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past
-    pt, pp_ = pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past
 
     n = positions(N1, N2, N3)
     t = begin + j * F + n
-    re = gated_at(uu, pp, ss, t, L, S, ut, up, pt, pp_, HAS_PRE, HAS_STATE, T)
-    im = gated_at(uu, pp, ss, t + F, L, S, ut, up, pt, pp_, HAS_PRE, HAS_STATE, T)
+    re, im = halves_of(
+        u, pre, state, u_table, u_past, pre_table, pre_past,
+        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t, t + F, H, L, S,
+        HAS_PRE, HAS_STATE, T,
+    )  # fmt: skip
     re, im, scale = normalise_complex(re, im)
     re, im = forward(re, im, table, N1, N2, N3, PRECISION)
     at = values + pid.to(tl.int64) * (2 * F) + frequencies(N1, N2, N3)
@@ -129,16 +120,11 @@ def _blocks(
 
     y = im * scale
     t = i * F + positions(N1, N2, N3)
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
-    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
-    o = row_of(out, b, h, out_b, out_h)
-    g = row_of(post, b, h, post_b, post_h)
-    write(y, o, g, t, t < L, L, ot, op, HAS_POST, T)
-    if TWO:
-        o = row_of(out2, b, h, out2_b, out2_h)
-        g = row_of(post2, b, h, post2_b, post2_h)
-        write(y, o, g, t, t < L, L, ot, op, True, 0)
+    write_row(
+        y, out, post, out2, post2, post_table, post_past,
+        out_b, out_h, post_b, post_h, out2_b, out2_h, post2_b, post2_h,
+        b, h, t, t < L, H, L, HAS_POST, TWO, T,
+    )  # fmt: skip
 
 
 def prepare(plan: GpuPlan, taps: Tensor) -> Spectrum:
@@ -215,18 +201,12 @@ def _transform(
     blocks: int,
 ) -> None:
     B, rows, L = x.u.shape
-    u, pre, state = (lined(t) for t in x[:3])
-    assert u is not None
+    read, read_strides, S = read_arguments(x, align=False)
     launch(
         _windows, B * rows * windows,
-        u, pre if pre is not None else u, state if state is not None else u,
-        *short_arguments(x.u_short, u), *short_arguments(x.pre_short, u),
-        z, scales, _table(plan, z, turned=False),
-        *strides(u), *strides(pre), *strides(state),
-        H, B, L, 0 if state is None else state.shape[-1],
-        windows, (blocks - windows) * plan.block - plan.halo,
-        HAS_PRE=pre is not None, HAS_STATE=state is not None,
-        T=max((s.taps for s in (x.u_short, x.pre_short) if s), default=0),
+        *read, z, scales, _table(plan, z, turned=False), *read_strides,
+        H, B, L, S, windows, (blocks - windows) * plan.block - plan.halo,
+        HAS_PRE=x.pre is not None, HAS_STATE=x.state is not None, T=x.short_taps,
         **_constants(plan),
     )  # fmt: skip
 
@@ -236,16 +216,13 @@ def _sum(
     windows: int, blocks: int,
 ) -> None:  # fmt: skip
     B, rows, L = y.out.shape
-    post, post2 = lined(y.post), lined(y.post2)
+    written, write_strides = write_arguments(y, y.out)
     launch(
         _blocks, B * rows * blocks,
         z, scales, k.values, k.scale, _table(plan, z, turned=True),
-        y.out, post if post is not None else y.out,
-        y.out2 if y.out2 is not None else y.out, post2 if post2 is not None else y.out,
-        *short_arguments(y.post_short, y.out),
-        *strides(y.out), *strides(post), *strides(y.out2), *strides(post2),
+        *written, *write_strides,
         H, B, L, blocks, windows, plan.parts,
-        HAS_POST=post is not None, TWO=y.out2 is not None,
+        HAS_POST=y.post is not None, TWO=y.out2 is not None,
         T=y.post_short.taps if y.post_short else 0,
         **_constants(plan),
     )  # fmt: skip

@@ -22,13 +22,13 @@ from torch import Tensor
 from genomeconv_kernels.fftconv.gpu.operands import (
     Input,
     Output,
-    aligned_state,
-    lined,
-    short_arguments,
-    strides,
+    options,
+    read_arguments,
+    write_arguments,
 )
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
-from genomeconv_kernels.fftconv.gpu.signal import gated_at, row_of, write
+from genomeconv_kernels.fftconv.gpu.signal import gated_at, past_of, row_of
+from genomeconv_kernels.fftconv.gpu.windows import window_of, write_row
 from genomeconv_kernels.launch import launch
 
 
@@ -68,20 +68,22 @@ def _tile(c):
 
 @triton.jit
 def _window(
-    u, pre, state, t, L, S, u_table, u_past, pre_table, pre_past,
+    u, pre, state, u_table, u_past, pre_table, pre_past,
+    u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t, H, L, S,
     HAS_PRE: tl.constexpr, HAS_STATE: tl.constexpr, T: tl.constexpr,
     GROUPS: tl.constexpr,
 ):  # fmt: skip
-    """Columns of the gated input in GROUPS groups, the last of them at t.
+    """Columns of the gated input of row (b, h) in GROUPS groups, the last at t.
 
     t is (R, C); returns GROUPS C columns of R, the earliest first.
     """
     C: tl.constexpr = t.shape[1]
     window = ()
     for m in tl.static_range(GROUPS):
-        x = gated_at(
-            u, pre, state, t - C * (GROUPS - 1 - m), L, S,
-            u_table, u_past, pre_table, pre_past, HAS_PRE, HAS_STATE, T,
+        x = window_of(
+            u, pre, state, u_table, u_past, pre_table, pre_past,
+            u_b, u_h, pre_b, pre_h, state_b, state_h,
+            b, h, t - C * (GROUPS - 1 - m), H, L, S, HAS_PRE, HAS_STATE, T,
         )  # fmt: skip
         window += _columns(x)
     return window
@@ -103,15 +105,9 @@ def _convolve(
     h = (pid // runs) % H
     b = pid // runs // H
     t = pid % runs * (R * C) + tl.arange(0, R)[:, None] * C + tl.arange(0, C)[None, :]
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
     window = _window(
-        row_of(u, b, h, u_b, u_h),
-        row_of(pre, b, h, pre_b, pre_h),
-        row_of(state, b, h, state_b, state_h),
-        t + C * AHEAD, L, S,
-        u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past,
-        pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past,
+        u, pre, state, u_table, u_past, pre_table, pre_past,
+        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t + C * AHEAD, H, L, S,
         HAS_PRE, HAS_STATE, T, GROUPS,
     )  # fmt: skip
     start = 0.0
@@ -126,14 +122,11 @@ def _convolve(
         columns += (y,)  # type: ignore[assignment]
     y = _tile(columns)
 
-    o = row_of(out, b, h, out_b, out_h)
-    g = row_of(post, b, h, post_b, post_h)
-    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
-    write(y, o, g, t, t < L, L, ot, op, HAS_POST, T)
-    if TWO:
-        o = row_of(out2, b, h, out2_b, out2_h)
-        g = row_of(post2, b, h, post2_b, post2_h)
-        write(y, o, g, t, t < L, L, ot, op, True, 0)
+    write_row(
+        y, out, post, out2, post2, post_table, post_past,
+        out_b, out_h, post_b, post_h, out2_b, out2_h, post2_b, post2_h,
+        b, h, t, t < L, H, L, HAS_POST, TWO, T,
+    )  # fmt: skip
 
 
 @triton.jit
@@ -151,23 +144,16 @@ def _correlate(
     h = (pid // runs) % H
     b = pid // runs // H
     t = pid % runs * (R * C) + tl.arange(0, R)[:, None] * C + tl.arange(0, C)[None, :]
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
     window = _window(
-        row_of(u, b, h, u_b, u_h),
-        row_of(pre, b, h, pre_b, pre_h),
-        row_of(state, b, h, state_b, state_h),
-        t + C * AHEAD, L, S,
-        u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past,
-        pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past,
+        u, pre, state, u_table, u_past, pre_table, pre_past,
+        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t + C * AHEAD, H, L, S,
         HAS_PRE, HAS_STATE, T, GROUPS,
     )  # fmt: skip
     g_wide: tl.constexpr = GT + 1
-    g_before: tl.constexpr = max(GT - 1, 0)
     gated = gated_at(
         row_of(g, b, h, g_b, g_h), row_of(post, b, h, post_b, post_h), g, t, L, 0,
-        g_table + h * g_wide, g_past + (b.to(tl.int64) * H + h) * g_before,
-        post_table + h * g_wide, post_past + (b.to(tl.int64) * H + h) * g_before,
+        g_table + h * g_wide, past_of(g_past, b, h, H, GT),
+        post_table + h * g_wide, past_of(post_past, b, h, H, GT),
         HAS_POST, False, GT,
     )  # fmt: skip
     columns = _columns(gated)
@@ -186,11 +172,6 @@ def _tiling(u: Tensor, K: int, right: int, block: int) -> dict[str, int]:
     groups = 1 + -(-(lead + K - 1) // C)
     names = ("K", "AHEAD", "LEAD", "GROUPS", "R", "C")
     return dict(zip(names, (K, ahead, lead, groups, block // C, C), strict=True))
-
-
-def _short_taps(*signals: Input) -> int:
-    shorts = (s for x in signals for s in (x.u_short, x.pre_short))
-    return max((s.taps for s in shorts if s), default=0)
 
 
 def prepare(plan: GpuPlan, taps: Tensor) -> Tensor:
@@ -214,24 +195,15 @@ def run(
 ) -> None:
     """Write post (bias + sum_j k[j] x[t + right - j]) into y; k (H, K), bias (H,)."""
     B, H, L = x.u.shape
-    u, pre, state = lined(x.u), lined(x.pre), lined(aligned_state(x.state))
-    assert u is not None
-    post, post2 = lined(y.post), lined(y.post2)
+    read, read_strides, S = read_arguments(x)
+    written, write_strides = write_arguments(y, read[0])
     runs = -(-L // block)
     launch(
         _convolve, runs * B * H,
-        u, pre if pre is not None else u, state if state is not None else u,
-        *short_arguments(x.u_short, u), *short_arguments(x.pre_short, u),
-        k, bias if bias is not None else k,
-        y.out, post if post is not None else u,
-        y.out2 if y.out2 is not None else u, post2 if post2 is not None else u,
-        *short_arguments(y.post_short, u),
-        *strides(u), *strides(pre), *strides(state), *strides(y.out), *strides(post),
-        *strides(y.out2), *strides(post2),
-        H, L, 0 if state is None else state.shape[-1], runs,
-        HAS_PRE=pre is not None, HAS_STATE=state is not None,
-        HAS_POST=post is not None, HAS_BIAS=bias is not None, TWO=y.out2 is not None,
-        T=_short_taps(x), **_tiling(u, k.shape[1], right, block), num_warps=warps,
+        *read, k, bias if bias is not None else k, *written,
+        *read_strides, *write_strides, H, L, S, runs,
+        **options(x, y), HAS_BIAS=bias is not None,
+        **_tiling(x.u, k.shape[1], right, block), num_warps=warps,
     )  # fmt: skip
 
 
@@ -241,23 +213,17 @@ def filter_grad(plan: GpuPlan, x: Input, g: Input, out: Tensor) -> None:
     Every program sums its own positions; the sums of programs are added in one order.
     """
     B, H, L = x.u.shape
-    u, pre, state = lined(x.u), lined(x.pre), lined(aligned_state(x.state))
-    dy, post = lined(g.u), lined(g.pre)
-    assert u is not None
-    assert dy is not None
+    read, read_strides, S = read_arguments(x)
+    (dy, post, _, *shorts), grad_strides, _ = read_arguments(g)  # it has no state
     K, block = plan.taps, plan.block
     runs = -(-L // block)
-    partial = u.new_empty((B, H, runs, K), dtype=out.dtype)
+    partial = out.new_empty((B, H, runs, K))
     launch(
         _correlate, runs * B * H,
-        u, pre if pre is not None else u, state if state is not None else u,
-        *short_arguments(x.u_short, u), *short_arguments(x.pre_short, u),
-        dy, post if post is not None else dy,
-        *short_arguments(g.u_short, dy), *short_arguments(g.pre_short, dy), partial,
-        *strides(u), *strides(pre), *strides(state), *strides(dy), *strides(post),
-        H, L, 0 if state is None else state.shape[-1], runs,
-        HAS_PRE=pre is not None, HAS_STATE=state is not None,
-        HAS_POST=post is not None, T=_short_taps(x), GT=_short_taps(g),
-        **_tiling(u, K, plan.right, block), num_warps=plan.warps,
+        *read, dy, post, *shorts, partial, *read_strides, *grad_strides[:4],
+        H, L, S, runs,
+        HAS_PRE=x.pre is not None, HAS_STATE=x.state is not None,
+        HAS_POST=g.pre is not None, T=x.short_taps, GT=g.short_taps,
+        **_tiling(x.u, K, plan.right, block), num_warps=plan.warps,
     )  # fmt: skip
     out.copy_(partial.sum((0, 2)))

@@ -20,6 +20,12 @@ def row_of(base, b, h, stride_b, stride_h):
 
 
 @triton.jit
+def past_of(past, b, h, H, T: tl.constexpr):
+    """Pointer to the last T - 1 inputs of row (b, h); the offset is in int64."""
+    return past + (b.to(tl.int64) * H + h) * max(T - 1, 0)
+
+
+@triton.jit
 def short_at(z, table, past, t, L, T: tl.constexpr):
     """Short causal filter of raw input z at positions t: bias + sum_j w[T-1-j] z[t-j].
 

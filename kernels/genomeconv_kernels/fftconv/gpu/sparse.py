@@ -20,14 +20,13 @@ from torch import Tensor
 
 from genomeconv_kernels.fftconv.gpu import tables
 from genomeconv_kernels.fftconv.gpu.limits import Limits, Operand
-from genomeconv_kernels.fftconv.gpu.operands import OPERANDS, Input, Output
+from genomeconv_kernels.fftconv.gpu.operands import OPERANDS, Input, Output, options
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 from genomeconv_kernels.fftconv.gpu.signal import normalise
 from genomeconv_kernels.fftconv.gpu.tiles import SPARSE_TILES
 from genomeconv_kernels.fftconv.gpu.transform import positions, turn
 from genomeconv_kernels.fftconv.gpu.windows import (
     arguments,
-    options,
     place,
     window_of,
     write_row,

@@ -42,14 +42,14 @@ from genomeconv_kernels.fftconv.gpu.operands import (
     Input,
     Output,
     Spectrum,
-    aligned_state,
-    lined,
-    short_arguments,
-    strides,
+    options,
+    read_arguments,
+    write_arguments,
 )
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
 from genomeconv_kernels.fftconv.gpu.shapes import packed
-from genomeconv_kernels.fftconv.gpu.signal import gated_at, row_of, write
+from genomeconv_kernels.fftconv.gpu.signal import gated_at, past_of, row_of
+from genomeconv_kernels.fftconv.gpu.windows import window_of, write_row
 from genomeconv_kernels.launch import launch
 
 COPIES = tl.constexpr(8)
@@ -108,13 +108,6 @@ def _convolve(
     h = (pid // runs) % H
     b, t = _place(pid % runs + pid // runs // H * runs, runs, B, Q, N, M)
     t += tl.arange(0, M)[None, :]
-    uu = row_of(u, b, h, u_b, u_h)
-    pp = row_of(pre, b, h, pre_b, pre_h)
-    ss = row_of(state, b, h, state_b, state_h)
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
-    ut, up = u_table + h * wide, u_past + (b.to(tl.int64) * H + h) * past
-    pt, pp_ = pre_table + h * wide, pre_past + (b.to(tl.int64) * H + h) * past
 
     kind = values.dtype.element_ty
     k = values + h.to(tl.int64) * (COPIES * W)
@@ -122,7 +115,11 @@ def _convolve(
     y_scale = tl.full((N, 1), 7.9e-31, tl.float32)
     for d in range(D):
         s = t + (ahead - d * M)
-        x = gated_at(uu, pp, ss, s, L, S, ut, up, pt, pp_, HAS_PRE, HAS_STATE, T)
+        x = window_of(
+            u, pre, state, u_table, u_past, pre_table, pre_past,
+            u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, s, H, L, S,
+            HAS_PRE, HAS_STATE, T,
+        )  # fmt: skip
         if SCALED:
             grown = tl.maximum(y_scale, _power_of_two(x, 1))
             shrink = 1.0 / grown
@@ -134,14 +131,11 @@ def _convolve(
     if SCALED:
         y *= y_scale * tl.load(scale + h)
 
-    o = row_of(out, b, h, out_b, out_h)
-    g = row_of(post, b, h, post_b, post_h)
-    ot, op = post_table + h * wide, post_past + (b.to(tl.int64) * H + h) * past
-    write(y, o, g, t, t < L, L, ot, op, HAS_POST, T)
-    if TWO:
-        o = row_of(out2, b, h, out2_b, out2_h)
-        g = row_of(post2, b, h, post2_b, post2_h)
-        write(y, o, g, t, t < L, L, ot, op, True, 0)
+    write_row(
+        y, out, post, out2, post2, post_table, post_past,
+        out_b, out_h, post_b, post_h, out2_b, out2_h, post2_b, post2_h,
+        b, h, t, t < L, H, L, HAS_POST, TWO, T,
+    )  # fmt: skip
 
 
 @triton.jit
@@ -160,30 +154,22 @@ def _correlate(
     chunk = pid % chunks
     h = (pid // chunks) % H
     part = pid // chunks // H
-    wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
     g_wide: tl.constexpr = GT + 1
-    g_before: tl.constexpr = max(GT - 1, 0)
     i = tl.arange(0, M)[None, :]
     c = tl.arange(0, C)[None, :] + (ahead + M - (chunk + 1) * C)
     total = tl.zeros((C, M), tl.float32)
     for tile in range(part * share, tl.minimum((part + 1) * share, tiles)):
         b, t = _place(tile, runs, B, Q, N, M)
-        row = b.to(tl.int64) * H + h
-        x = gated_at(
-            row_of(u, b, h, u_b, u_h),
-            row_of(pre, b, h, pre_b, pre_h),
-            row_of(state, b, h, state_b, state_h),
-            t + c, L, S,
-            u_table + h * wide, u_past + row * past,
-            pre_table + h * wide, pre_past + row * past,
+        x = window_of(
+            u, pre, state, u_table, u_past, pre_table, pre_past,
+            u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t + c, H, L, S,
             HAS_PRE, HAS_STATE, T,
         )  # fmt: skip
         dy = row_of(g, b, h, g_b, g_h)
         y = gated_at(
             dy, row_of(post, b, h, post_b, post_h), dy, t + i, L, 0,
-            g_table + h * g_wide, g_past + row * g_before,
-            post_table + h * g_wide, post_past + row * g_before,
+            g_table + h * g_wide, past_of(g_past, b, h, H, GT),
+            post_table + h * g_wide, past_of(post_past, b, h, H, GT),
             HAS_POST, False, GT,
         )  # fmt: skip
         if SCALED:
@@ -212,10 +198,6 @@ def _blocks(taps: int, right: int, M: int) -> tuple[int, int, int]:
     return (taps + lead + M - 2) // M + 1, ahead, lead
 
 
-def _short_taps(x: Input) -> int:
-    return max((s.taps for s in (x.u_short, x.pre_short) if s), default=0)
-
-
 def prepare(plan: GpuPlan, taps: Tensor) -> Spectrum:
     """Return copies of the taps (H, K), each one position further, and their scale."""
     M = plan.factors[1]
@@ -238,28 +220,18 @@ def prepare(plan: GpuPlan, taps: Tensor) -> Spectrum:
 def convolve(plan: GpuPlan, x: Input, k: Spectrum, y: Output) -> None:
     """Write the convolution into y, which may be uninitialised."""
     B, H, L = x.u.shape
-    u, pre, state = lined(x.u), lined(x.pre), lined(aligned_state(x.state))
-    assert u is not None
-    post, post2 = lined(y.post), lined(y.post2)
+    read, read_strides, S = read_arguments(x)
+    written, write_strides = write_arguments(y, read[0])
     N, M = plan.factors
-    if _short_taps(x):
+    if x.short_taps:
         N = max(N // 2, 16)  # their misaligned reads take registers too
     D, ahead, _ = _blocks(plan.taps, plan.right, M)
     Q, runs = packed(B, L, N, M)
     launch(
         _convolve, runs * -(-B // Q) * H,
-        u, pre if pre is not None else u, state if state is not None else u,
-        *short_arguments(x.u_short, u), *short_arguments(x.pre_short, u),
-        k.values, k.scale,
-        y.out, post if post is not None else u,
-        y.out2 if y.out2 is not None else u, post2 if post2 is not None else u,
-        *short_arguments(y.post_short, u),
-        *strides(u), *strides(pre), *strides(state), *strides(y.out), *strides(post),
-        *strides(y.out2), *strides(post2),
-        B, H, L, 0 if state is None else state.shape[-1], runs, ahead, (D + 1) * M,
-        HAS_PRE=pre is not None, HAS_STATE=state is not None,
-        HAS_POST=post is not None, TWO=y.out2 is not None, T=_short_taps(x),
-        SCALED=plan.operand == "float16",
+        *read, k.values, k.scale, *written, *read_strides, *write_strides,
+        B, H, L, S, runs, ahead, (D + 1) * M,
+        **options(x, y), SCALED=plan.operand == "float16",
         D=D, Q=Q, N=N, M=M,
         PRECISION=plan.precision, num_warps=plan.warps, num_stages=1,
     )  # fmt: skip
@@ -271,10 +243,8 @@ def filter_grad(plan: GpuPlan, x: Input, g: Input, out: Tensor) -> None:
     A program sums a share of the tiles of one channel; shares are added in one order.
     """
     B, H, L = x.u.shape
-    u, pre, state = lined(x.u), lined(x.pre), lined(aligned_state(x.state))
-    dy, post = lined(g.u), lined(g.pre)
-    assert u is not None
-    assert dy is not None
+    read, read_strides, S = read_arguments(x)
+    (dy, post, _, *shorts), grad_strides, _ = read_arguments(g)  # it has no state
     rows, M = plan.factors
     N = max(rows // 2, 16)  # the sums take registers too
     K, C = plan.taps, 2 * M
@@ -287,15 +257,10 @@ def filter_grad(plan: GpuPlan, x: Input, g: Input, out: Tensor) -> None:
     partial = out.new_empty((parts, H, M, chunks * C + M))
     launch(
         _correlate, parts * H * chunks,
-        u, pre if pre is not None else u, state if state is not None else u,
-        *short_arguments(x.u_short, u), *short_arguments(x.pre_short, u),
-        dy, post if post is not None else dy,
-        *short_arguments(g.u_short, dy), *short_arguments(g.pre_short, dy), partial,
-        *strides(u), *strides(pre), *strides(state), *strides(dy), *strides(post),
-        B, H, L, 0 if state is None else state.shape[-1],
-        runs, tiles, share, chunks, ahead,
-        HAS_PRE=pre is not None, HAS_STATE=state is not None,
-        HAS_POST=post is not None, T=_short_taps(x), GT=_short_taps(g),
+        *read, dy, post, *shorts, partial, *read_strides, *grad_strides[:4],
+        B, H, L, S, runs, tiles, share, chunks, ahead,
+        HAS_PRE=x.pre is not None, HAS_STATE=x.state is not None,
+        HAS_POST=g.pre is not None, T=x.short_taps, GT=g.short_taps,
         KIND=tl.float16, SCALED=plan.operand == "float16",
         C=C, Q=Q, N=N, M=M, PRECISION=plan.precision,
         num_warps=max(plan.warps, C * M // 1024), num_stages=1,  # for C M sums

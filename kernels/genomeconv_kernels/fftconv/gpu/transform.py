@@ -53,15 +53,21 @@ def _turn_each(
 
 
 @triton.jit
-def _left(re, im, table, N: tl.constexpr, SIGN: tl.constexpr, PRECISION: tl.constexpr):
-    """exp(SIGN i ...) matrix (N, N) times a tile (N, M); float32 out."""
+def _operands(re, im, table, N: tl.constexpr, SIGN: tl.constexpr):
+    """Matrix c + i s (N, N); in its type a tile re + i im, and SIGN i times it."""
     c, s = _matrix(table, N)
     re = re.to(c.dtype)
     im = im.to(c.dtype)
     if SIGN < 0:
-        p, q = im, -re
+        return c, s, re, im, im, -re
     else:
-        p, q = -im, re
+        return c, s, re, im, -im, re
+
+
+@triton.jit
+def _left(re, im, table, N: tl.constexpr, SIGN: tl.constexpr, PRECISION: tl.constexpr):
+    """exp(SIGN i ...) matrix (N, N) times a tile (N, M); float32 out."""
+    c, s, re, im, p, q = _operands(re, im, table, N, SIGN)
     a = tl.dot(c, re, input_precision=PRECISION)
     a = tl.dot(s, p, a, input_precision=PRECISION)
     b = tl.dot(c, im, input_precision=PRECISION)
@@ -72,13 +78,7 @@ def _left(re, im, table, N: tl.constexpr, SIGN: tl.constexpr, PRECISION: tl.cons
 @triton.jit
 def _right(re, im, table, N: tl.constexpr, SIGN: tl.constexpr, PRECISION: tl.constexpr):
     """Multiply a tile (M, N) by the exp(SIGN i ...) matrix (N, N); float32 out."""
-    c, s = _matrix(table, N)
-    re = re.to(c.dtype)
-    im = im.to(c.dtype)
-    if SIGN < 0:
-        p, q = im, -re
-    else:
-        p, q = -im, re
+    c, s, re, im, p, q = _operands(re, im, table, N, SIGN)
     a = tl.dot(re, c, input_precision=PRECISION)
     a = tl.dot(p, s, a, input_precision=PRECISION)
     b = tl.dot(im, c, input_precision=PRECISION)

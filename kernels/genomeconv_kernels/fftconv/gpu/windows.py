@@ -13,13 +13,11 @@ from torch import Tensor
 from genomeconv_kernels.fftconv.gpu.operands import (
     Input,
     Output,
-    aligned_state,
-    lined,
-    short_arguments,
-    strides,
+    read_arguments,
+    write_arguments,
 )
 from genomeconv_kernels.fftconv.gpu.plan import GpuPlan
-from genomeconv_kernels.fftconv.gpu.signal import gated_at, row_of, write
+from genomeconv_kernels.fftconv.gpu.signal import gated_at, past_of, row_of, write
 
 
 @triton.jit
@@ -38,14 +36,33 @@ def window_of(
 ):  # fmt: skip
     """Gated input of row (b, h) at positions t, float32."""
     wide: tl.constexpr = T + 1
-    past: tl.constexpr = max(T - 1, 0)
-    row = (b.to(tl.int64) * H + h) * past
     return gated_at(
         row_of(u, b, h, u_b, u_h), row_of(pre, b, h, pre_b, pre_h),
         row_of(state, b, h, state_b, state_h), t, L, S,
-        u_table + h * wide, u_past + row, pre_table + h * wide, pre_past + row,
+        u_table + h * wide, past_of(u_past, b, h, H, T),
+        pre_table + h * wide, past_of(pre_past, b, h, H, T),
         HAS_PRE, HAS_STATE, T,
     )  # fmt: skip
+
+
+@triton.jit
+def halves_of(
+    u, pre, state, u_table, u_past, pre_table, pre_past,
+    u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t, later, H, L, S,
+    HAS_PRE: tl.constexpr, HAS_STATE: tl.constexpr, T: tl.constexpr,
+):  # fmt: skip
+    """Both halves of a window, at t and later: real and imaginary part, float32."""
+    re = window_of(
+        u, pre, state, u_table, u_past, pre_table, pre_past,
+        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, t, H, L, S,
+        HAS_PRE, HAS_STATE, T,
+    )  # fmt: skip
+    im = window_of(
+        u, pre, state, u_table, u_past, pre_table, pre_past,
+        u_b, u_h, pre_b, pre_h, state_b, state_h, b, h, later, H, L, S,
+        HAS_PRE, HAS_STATE, T,
+    )  # fmt: skip
+    return re, im
 
 
 @triton.jit
@@ -68,21 +85,12 @@ def write_row(
 ):  # fmt: skip
     """Gate and store outputs t of row (b, h)."""
     table = post_table + h * (T + 1)
-    past = post_past + (b.to(tl.int64) * H + h) * max(T - 1, 0)
+    past = past_of(post_past, b, h, H, T)
     o, g = row_of(out, b, h, out_b, out_h), row_of(post, b, h, post_b, post_h)
     write(y, o, g, t, mask, L, table, past, HAS_POST, T)
     if TWO:
         o, g = row_of(out2, b, h, out2_b, out2_h), row_of(post2, b, h, post2_b, post2_h)
         write(y, o, g, t, mask, L, table, past, True, 0)
-
-
-def read_arguments(x: Input) -> tuple[list[Tensor], list[int]]:
-    """Return tensors and strides of a gated input as kernels take them."""
-    u, pre, state = lined(x.u), lined(x.pre), lined(aligned_state(x.state))
-    assert u is not None
-    tensors = [u, u if pre is None else pre, u if state is None else state]
-    tensors += [*short_arguments(x.u_short, u), *short_arguments(x.pre_short, u)]
-    return tensors, [*strides(u), *strides(pre), *strides(state)]
 
 
 def arguments(
@@ -93,29 +101,11 @@ def arguments(
     A program takes so many windows of a channel together.
     """
     B, H, L = x.u.shape
-    read, read_strides = read_arguments(x)
-    u, state = read[0], read[2]
-    post, post2 = lined(y.post), lined(y.post2)
+    read, read_strides, S = read_arguments(x)
+    written, write_strides = write_arguments(y, read[0])
     windows = -(-L // plan.block)
     programs = -(-B * windows // together)
     return H * programs, (
-        *read, *k,
-        y.out, u if post is None else post,
-        u if y.out2 is None else y.out2, u if post2 is None else post2,
-        *short_arguments(y.post_short, u),
-        *read_strides, *strides(y.out), *strides(post),
-        *strides(y.out2), *strides(post2),
-        B, H, L, 0 if x.state is None else state.shape[-1],
-        windows, programs, plan.halo, plan.right, plan.block,
+        *read, *k, *written, *read_strides, *write_strides,
+        B, H, L, S, windows, programs, plan.halo, plan.right, plan.block,
     )  # fmt: skip
-
-
-def options(x: Input, y: Output) -> dict[str, int]:
-    """Return what such a kernel is compiled for."""
-    return {
-        "HAS_PRE": x.pre is not None,
-        "HAS_STATE": x.state is not None,
-        "HAS_POST": y.post is not None,
-        "TWO": y.out2 is not None,
-        "T": max((s.taps for s in (x.u_short, x.pre_short) if s), default=0),
-    }
