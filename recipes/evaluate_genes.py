@@ -20,20 +20,20 @@ from typing import Any
 import torch
 
 from genomeconv.genes import GeneCosts
-from genomeconv.train.annotation import Annotation
-from genomeconv.train.annotation_files import read_annotation
-from genomeconv.train.baselines import SITE, learn_baselines
 from genomeconv.train.config import from_dict
-from genomeconv.train.corpus import Corpus
-from genomeconv.train.evaluate_labels import averages
-from genomeconv.train.judge_labels import (
+from genomeconv.train.data.corpus import Corpus
+from genomeconv.train.data.splits import Splits, make_splits, region_text
+from genomeconv.train.folder.record import read_record
+from genomeconv.train.labels.annotation import Annotation
+from genomeconv.train.labels.baselines import SITE, learn_baselines
+from genomeconv.train.labels.evaluate import averages
+from genomeconv.train.labels.files import read_annotation
+from genomeconv.train.labels.judge import (
     judge_annotation,
     judge_baselines,
     judge_model,
 )
-from genomeconv.train.labeller import Labeller
-from genomeconv.train.record import read_record
-from genomeconv.train.splits import Splits, make_splits, region_text
+from genomeconv.train.labels.labeller import Labeller
 from genomeconv.weights import LoadedModel, load_model
 
 

@@ -56,7 +56,7 @@ def _describe(file: str) -> Mapping[str, Any]:
     if not path.exists() and (folder := _named(file)) is not None:
         path = folder
     if path.is_dir():
-        from genomeconv.train.describe import describe_run, is_run
+        from genomeconv.train.folder.describe import describe_run, is_run
 
         if is_run(path):
             return describe_run(path)

@@ -15,9 +15,9 @@ from genomeconv_cli.train_progress import choose_train_progress
 
 if TYPE_CHECKING:
     from genomeconv.train.config import TrainConfig
-    from genomeconv.train.record import Change
+    from genomeconv.train.config.template import Kind
+    from genomeconv.train.folder.record import Change
     from genomeconv.train.run import TrainSummary
-    from genomeconv.train.template import Kind
 
 DEFAULT_CONFIG = "genomeconv.toml"
 _SUFFIXES = (".gz", ".bgz", ".bgzf", ".fa", ".fasta", ".fna", ".ffn", ".toml")
@@ -99,9 +99,12 @@ def command(
     if init is not None:
         _print_template(ctx, init, source, [output, settings, *given.values()])
         return
+    from genomeconv.train.engine.memory import keep_freed_memory
     from genomeconv.train.run import TrainOptions, run_training
 
     config, folder = _config(source, settings)
+    if not config.compute.recompute:  # which asks for little memory before speed
+        keep_freed_memory()
     options = TrainOptions(
         config=config,
         folder=output or folder,
@@ -126,7 +129,7 @@ def _print_template(
 ) -> None:
     if any(others) or (source or "").endswith(".toml"):
         raise click.UsageError("--init goes with a FASTA at most", ctx)
-    from genomeconv.train.template import template
+    from genomeconv.train.config.template import template
 
     put(template(cast("Kind", init), source or "").rstrip())
 
@@ -134,8 +137,8 @@ def _print_template(
 def _config(source: str | None, settings: tuple[str, ...]) -> tuple[TrainConfig, Path]:
     """Return the config, and the run folder that goes with its source."""
     from genomeconv.train.config import MODEL_DEFAULTS, from_dict
-    from genomeconv.train.record import read_record
-    from genomeconv.train.settings import apply, read_toml
+    from genomeconv.train.config.settings import apply, read_toml
+    from genomeconv.train.folder.record import read_record
 
     path = Path(source or DEFAULT_CONFIG)
     folder = Path(_stem(path.name) + ".run")

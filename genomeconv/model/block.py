@@ -15,6 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional as F
 
 from genomeconv.config import ModelConfig
+from genomeconv.model.by_rows import by_rows
 from genomeconv.model.mixer import Buffers, Mixer, MixerState, MixerStream
 from genomeconv_kernels import linear_add, linear_gelu
 
@@ -27,11 +28,6 @@ class Mlp(nn.Module):
         inner = config.expand * config.width
         self.fc1 = nn.Linear(config.width, inner)
         self.fc2 = nn.Linear(inner, config.width)
-
-    def forward(self, x: Tensor) -> Tensor:
-        """(B, L, D) -> (B, L, D)."""
-        out: Tensor = self.fc2(F.gelu(self.fc1(x), approximate="tanh"))
-        return out
 
 
 class Block(nn.Module):
@@ -46,9 +42,37 @@ class Block(nn.Module):
 
     def forward(self, r: Tensor, inside: Tensor | None = None) -> Tensor:
         """(B, L, D) -> (B, L, D); ``inside`` (B, L) is False for padding."""
-        r = r + self.mixer(self.norm1(r), inside)
-        out: Tensor = r + self.mlp(self.norm2(r))
-        return out
+        B, L, D = r.shape
+        rows, norm = r.reshape(B * L, D), self.norm1
+
+        def project(
+            r: Tensor, scale: Tensor, shift: Tensor, w: Tensor, b: Tensor
+        ) -> Tensor:
+            x = F.layer_norm(r, (D,), scale, shift, norm.eps)
+            return torch.addmm(b[:, None], w, x.T).T
+
+        z = by_rows(project, (rows,), (*_weights(norm), *_weights(self.mixer.in_proj)))
+        y = self.mixer.mix_whole(z.T.view(-1, B, L).transpose(0, 1), inside)
+        y = y.transpose(0, 1).reshape(D, B * L).T
+        return self._after(rows, y).view(B, L, D)
+
+    def _after(self, r: Tensor, y: Tensor) -> Tensor:
+        """Return what the mixed channels y make of the residual; all (N, D)."""
+        norm = self.norm2
+
+        def after(r: Tensor, y: Tensor, *weights: Tensor) -> Tensor:
+            w0, b0, scale, shift, w1, b1, w2, b2 = weights
+            r = r + F.linear(y, w0, b0)
+            x = F.layer_norm(r, norm.normalized_shape, scale, shift, norm.eps)
+            return r + F.linear(linear_gelu(x, w1, b1), w2, b2)
+
+        parts = (self.mixer.out_proj, norm, self.mlp.fc1, self.mlp.fc2)
+        weights = tuple(w for part in parts for w in _weights(part))
+        return by_rows(after, (r, y), weights)
+
+
+def _weights(part: nn.Linear | nn.LayerNorm) -> tuple[Tensor, Tensor]:
+    return part.weight, part.bias
 
 
 @dataclass

@@ -65,29 +65,31 @@ class Mixer(nn.Module):
         self.out_proj = nn.Linear(width, width)
         self.neighbours: Neighbours | None = None
 
-    def forward(self, x: Tensor, inside: Tensor | None = None) -> Tensor:
-        """Mix whole sequences, with gradients.
+    def mix_whole(self, z: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Filter and gate whole sequences, with gradients.
 
         Parameters
         ----------
-        x : Tensor
-            (B, L, D).
+        z : Tensor
+            in_proj(x), channels first: (B, 3D, L), as (3D, B, L) in memory.
         inside : Tensor, optional
             (B, L) bool: False for padding at the end, which no base then sees.
+
+        Returns
+        -------
+        Tensor
+            What out_proj takes, (B, D, L).
         """
-        z = self.in_proj(x).transpose(1, 2)
-        if self.neighbours is None:
-            z = short_conv(z, self.short_weight, self.short_bias)
-            x0, x1, v = z.chunk(3, dim=1)
-            if inside is not None:
-                v = torch.where(inside[:, None], v, 0.0)
-            k = self.filter.taps()
-            y = fft_conv(v, k, pre=x1, post=x0, skip=self.skip, right=self.right)
-        else:
+        if self.neighbours is not None:
             assert inside is None, "stretches have no padding"
-            y = self._mix_stretch(z, self.neighbours)
-        out: Tensor = self.out_proj(y.transpose(1, 2))
-        return out
+            return self._mix_stretch(z, self.neighbours)
+        z = short_conv(z, self.short_weight, self.short_bias)
+        B, _, L = z.shape
+        x0, x1, v = z.transpose(0, 1).view(3, -1, B, L).transpose(1, 2).unbind()
+        if inside is not None:
+            v = torch.where(inside[:, None], v, 0.0)
+        k = self.filter.taps()
+        return fft_conv(v, k, pre=x1, post=x0, skip=self.skip, right=self.right)
 
     def _mix_stretch(self, z: Tensor, neighbours: Neighbours) -> Tensor:
         """Filter and gate a stretch, (B, 3D, L) -> (B, D, L)."""

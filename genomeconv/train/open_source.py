@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from genomeconv.train.class_source import ClassSource
+from genomeconv.train.classes.source import ClassSource
 from genomeconv.train.config import TrainConfig
-from genomeconv.train.label_source import LabelSource
+from genomeconv.train.labels.source import LabelSource
 from genomeconv.train.notify import Notify
 from genomeconv.train.source import GenomeSource, Source
-from genomeconv.train.track_source import TrackSource
+from genomeconv.train.tracks.source import TrackSource
 
 
 def open_source(config: TrainConfig, notify: Notify) -> Source:

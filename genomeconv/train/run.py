@@ -18,17 +18,17 @@ from torch import Tensor
 
 from genomeconv.errors import ModelError
 from genomeconv.model import Model, build_model
-from genomeconv.train.checkpoints import Checkpoint, Checkpoints
-from genomeconv.train.claim import check_machine, claimed
 from genomeconv.train.config import TrainConfig
-from genomeconv.train.distributed import World, joined
-from genomeconv.train.events import EventLog
-from genomeconv.train.learner import Learner
-from genomeconv.train.log import MetricsLog
-from genomeconv.train.loop import Parts, Trainer
-from genomeconv.train.notify import Notify, Progress, Silent
-from genomeconv.train.open_source import open_source
-from genomeconv.train.record import (
+from genomeconv.train.config.start import opened_start, start_facts, take_weights
+from genomeconv.train.engine.claim import check_machine, claimed
+from genomeconv.train.engine.distributed import World, joined
+from genomeconv.train.engine.learner import Learner
+from genomeconv.train.engine.loop import Parts, Trainer
+from genomeconv.train.engine.stopping import StopRequest
+from genomeconv.train.folder.checkpoints import Checkpoint, Checkpoints
+from genomeconv.train.folder.events import EventLog
+from genomeconv.train.folder.log import MetricsLog
+from genomeconv.train.folder.record import (
     RECORD,
     Change,
     agreed,
@@ -36,10 +36,10 @@ from genomeconv.train.record import (
     read_record,
     write_record,
 )
-from genomeconv.train.report import write_report
+from genomeconv.train.notify import Notify, Progress, Silent
+from genomeconv.train.open_source import open_source
+from genomeconv.train.report.write import write_report
 from genomeconv.train.source import Source
-from genomeconv.train.start import opened_start, start_facts, take_weights
-from genomeconv.train.stopping import StopRequest
 from genomeconv.weights.manifest import ModelFolder
 
 METRICS = "metrics.jsonl"

@@ -6,14 +6,15 @@ import dataclasses
 from typing import Any, Protocol
 
 from genomeconv.model import Model
+from genomeconv.train.bases.judge import judge_bits
+from genomeconv.train.bases.objective import build_objective
 from genomeconv.train.config import TrainConfig
-from genomeconv.train.corpus import Corpus
-from genomeconv.train.judge_bits import judge_bits
+from genomeconv.train.data.corpus import Corpus
+from genomeconv.train.data.splits import Part, bases, describe, make_splits
+from genomeconv.train.data.windows import Sampler, Samples
 from genomeconv.train.notify import Notify
-from genomeconv.train.objectives import Objective, build_objective
+from genomeconv.train.objectives import Objective
 from genomeconv.train.schedule import automatic_steps
-from genomeconv.train.splits import Part, bases, describe, make_splits
-from genomeconv.train.windows import Sampler, Samples
 
 
 class Source(Protocol):

@@ -26,12 +26,12 @@ import torch
 from cnn import fitted
 from cnn import probabilities as cnn_probabilities
 
+from genomeconv.train.classes.judge import metrics, probabilities
+from genomeconv.train.classes.kmers import best_fit
 from genomeconv.train.config import from_dict
-from genomeconv.train.judge_classes import metrics, probabilities
-from genomeconv.train.kmers import best_fit
+from genomeconv.train.config.settings import apply, read_toml
 from genomeconv.train.notify import Silent
 from genomeconv.train.run import TrainOptions, run_training
-from genomeconv.train.settings import apply, read_toml
 from genomeconv.weights import load_model
 
 HERE = Path(__file__).parent

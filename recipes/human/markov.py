@@ -1,8 +1,8 @@
 """Markov models of orders 0 to 16 of the training text, to stand beside human.
 
-Orders 0 to 12 are genomeconv's own (genomeconv/train/markov.py). A table of all words
-of 17 letters has no room in memory, so of longer contexts only those are counted that
-occur in a text which is judged; interpolation is the same.
+Orders 0 to 12 are genomeconv's own (genomeconv/train/bases/markov.py). A table of all
+words of 17 letters has no room in memory, so of longer contexts only those are counted
+that occur in a text which is judged; interpolation is the same.
 
 Axes: L positions, K orders.
 """
@@ -15,7 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from genomeconv.alphabet import Codes, N, reverse_complement
-from genomeconv.train.markov import LONGEST, STRENGTHS, Markov
+from genomeconv.train.bases.markov import LONGEST, STRENGTHS, Markov
 
 Floats = npt.NDArray[np.float64]
 Ints = npt.NDArray[np.int64]

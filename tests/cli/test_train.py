@@ -35,7 +35,7 @@ TINY = (
 def folder(tmp_path, monkeypatch):
     monkeypatch.chdir(tmp_path)
     monkeypatch.setenv("GENOMECONV_CACHE", str(tmp_path / "cache"))
-    monkeypatch.setattr("genomeconv.train.report.find_spec", lambda name: None)
+    monkeypatch.setattr("genomeconv.train.report.write.find_spec", lambda name: None)
     (tmp_path / "x.fa").write_text(f">one\n{BASES}\n")
     return tmp_path
 

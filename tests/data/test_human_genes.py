@@ -11,7 +11,7 @@ import pytest
 import torch
 
 from genomeconv.alphabet import reverse_complement
-from genomeconv.train.annotation import OUTPUTS
+from genomeconv.train.labels.annotation import OUTPUTS
 from genomeconv.weights import load_model
 
 ROOT = Path(__file__).parents[2]

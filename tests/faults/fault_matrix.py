@@ -447,7 +447,7 @@ ELSEWHERE: Mapping[int, tuple[str, ...]] = {
     ),
     56: (
         "tests/cli/test_train.py::test_a_signal_saves_and_leaves",
-        f"{TRAIN}test_resume.py::test_stopped_by_a_signal",
+        f"{TRAIN}folder/test_resume.py::test_stopped_by_a_signal",
     ),
     57: (
         f"{HERE}test_signals.py::test_at_any_moment",
@@ -523,27 +523,27 @@ ELSEWHERE: Mapping[int, tuple[str, ...]] = {
         "tests/genomeconv/test_device.py::test_what_a_gpu_can_do_to_a_run",
         f"{HERE}test_signals.py::test_the_interpreter_is_not_waited_for",
     ),
-    84: (f"{TRAIN}test_distributed.py::test_a_dead_process_ends_the_run",),
+    84: (f"{TRAIN}engine/test_distributed.py::test_a_dead_process_ends_the_run",),
     85: (
-        f"{TRAIN}test_loop.py::test_a_step_that_is_not_finite_is_skipped",
-        f"{TRAIN}test_loop.py::test_too_many_in_a_row",
+        f"{TRAIN}engine/test_loop.py::test_a_step_that_is_not_finite_is_skipped",
+        f"{TRAIN}engine/test_loop.py::test_too_many_in_a_row",
     ),
     86: (
-        f"{TRAIN}test_resume.py::test_killed_at_some_writes",
-        f"{TRAIN}test_resume.py::test_killed_at_every_write",
+        f"{TRAIN}folder/test_resume.py::test_killed_at_some_writes",
+        f"{TRAIN}folder/test_resume.py::test_killed_at_every_write",
     ),
-    87: (f"{TRAIN}test_resume.py::test_full_disk_at_every_write",),
+    87: (f"{TRAIN}folder/test_resume.py::test_full_disk_at_every_write",),
     88: (
-        f"{TRAIN}test_distributed.py::test_a_checkpoint_is_resumed_however_it_was_shared",
+        f"{TRAIN}engine/test_distributed.py::test_a_checkpoint_is_resumed_however_it_was_shared",
     ),
-    89: (f"{TRAIN}test_loop.py::test_other_sequences",),
+    89: (f"{TRAIN}engine/test_loop.py::test_other_sequences",),
     90: (
-        f"{TRAIN}test_loop.py::test_another_config",
-        f"{TRAIN}test_loop.py::test_other_versions",
+        f"{TRAIN}engine/test_loop.py::test_another_config",
+        f"{TRAIN}engine/test_loop.py::test_other_versions",
     ),
     91: (
-        f"{TRAIN}test_resume.py::test_a_damaged_newest_checkpoint_is_passed_over",
-        f"{TRAIN}test_resume.py::test_killed_at_some_writes",
+        f"{TRAIN}folder/test_resume.py::test_a_damaged_newest_checkpoint_is_passed_over",
+        f"{TRAIN}folder/test_resume.py::test_killed_at_some_writes",
     ),
     96: ("tests/genomeconv/test_embed.py::test_a_bed_file_gives_a_row_a_line",),
 }

@@ -14,7 +14,7 @@ from judge import answer, folder, placed
 from genomeconv import config
 from genomeconv.errors import ModelError, UsageError
 from genomeconv.train import config as train_config
-from genomeconv.train.settings import apply, read_toml
+from genomeconv.train.config.settings import apply, read_toml
 from genomeconv.weights.manifest import CONFIG, MANIFEST, WEIGHTS, open_folder
 from genomeconv.weights.tensors import Entry, read_header
 

@@ -19,7 +19,7 @@ FOLDER = Path(__file__).parents[2] / "recipes/finetune"
 @pytest.fixture
 def recipe(monkeypatch, tmp_path):
     monkeypatch.syspath_prepend(str(FOLDER))
-    monkeypatch.setattr("genomeconv.train.report.find_spec", lambda name: None)
+    monkeypatch.setattr("genomeconv.train.report.write.find_spec", lambda name: None)
     yield importlib.import_module("finetune")
     for name in ("finetune", "cnn"):
         sys.modules.pop(name)

@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from genomeconv.train.markov import Markov
+from genomeconv.train.bases.markov import Markov
 
 PATH = Path(__file__).parents[2] / "recipes/human/markov.py"
 

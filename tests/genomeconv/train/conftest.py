@@ -12,10 +12,10 @@ import pytest
 from training_processes import quiet
 
 from genomeconv.train.config import TrainConfig, from_dict
-from genomeconv.train.corpus import Corpus
+from genomeconv.train.config.settings import apply
+from genomeconv.train.data.corpus import Corpus
 from genomeconv.train.notify import Silent
 from genomeconv.train.run import TrainOptions, TrainSummary, run_training
-from genomeconv.train.settings import apply
 
 RECORDS = {"chr1": 5000, "chr2": 3000, "short": 90}
 VALUES: dict[str, Any] = {
@@ -100,7 +100,7 @@ def train(asked: Callable[..., TrainOptions]) -> Callable[..., TrainSummary]:
 
 def curve(folder: Path) -> list[dict[str, Any]]:
     """Return the log of a run without what depends on the clock."""
-    from genomeconv.train.log import read_log
+    from genomeconv.train.folder.log import read_log
 
     clock = {"seconds", "bases_per_second", "waiting_share"}
     return [
@@ -140,7 +140,9 @@ def no_waiting(monkeypatch: Any) -> None:
 def _no_pictures(monkeypatch: Any, request: pytest.FixtureRequest) -> None:
     """Drawing takes a second; the tests of the report draw."""
     if "pictures" not in request.fixturenames:
-        monkeypatch.setattr("genomeconv.train.report.find_spec", lambda name: None)
+        monkeypatch.setattr(
+            "genomeconv.train.report.write.find_spec", lambda name: None
+        )
 
 
 @pytest.fixture

@@ -27,8 +27,10 @@ HANG = 300.0
 """Seconds after which a process is taken to hang, and killed."""
 KILLED = 9
 _CONTEXT = multiprocessing.get_context("forkserver")
-# torch._dynamo: what an optimiser imports when it is first made.
-_CONTEXT.set_forkserver_preload(["genomeconv.train.run", "torch._dynamo"])
+# What is imported when an optimiser is first made, and when weights are shared out.
+_CONTEXT.set_forkserver_preload(
+    ["genomeconv.train.run", "torch._dynamo", "torch.distributed.fsdp"]
+)
 
 
 def in_world(size: int, job: Callable[..., int | None], *args: Any) -> list[int]:
@@ -86,7 +88,7 @@ def _enter(
     world: dict[str, str], job: Callable[..., int | None], args: tuple[Any, ...]
 ) -> None:
     os.environ.update(world)
-    from genomeconv.train import report
+    from genomeconv.train.report import write as report
 
     # Processes end here, not machines; and nobody looks at pictures.
     os.fsync = lambda fd: None
@@ -147,7 +149,7 @@ def training_compiled(options: TrainOptions) -> int:
 
 def training_with_one_batch(options: TrainOptions) -> None:
     """Train wrongly: every process takes the share of the first."""
-    from genomeconv.train.batches import Batches
+    from genomeconv.train.engine.batches import Batches
 
     made = Batches.__init__
 
@@ -180,7 +182,7 @@ def stopped_at(options: TrainOptions, one: int, step: int, number: int) -> int:
 
 def parting(options: TrainOptions) -> int:
     """Train; 70 where what exchanges gradients outlives the group of processes."""
-    from genomeconv.train import distributed
+    from genomeconv.train.engine import distributed
 
     made, part = distributed.DistributedDataParallel, dist.destroy_process_group
     kept: list[Any] = []

@@ -1,0 +1,1 @@
+"""Next and masked bases: bits per base, beside Markov models."""

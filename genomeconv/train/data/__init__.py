@@ -1,0 +1,1 @@
+"""Sequences, which of them are learned from, and windows of them."""

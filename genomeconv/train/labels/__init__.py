@@ -1,0 +1,1 @@
+"""Labels of genes, base by base: files, objective, judgement, card."""

@@ -1,0 +1,1 @@
+"""The end of a run: model card, numbers beside baselines, curves."""

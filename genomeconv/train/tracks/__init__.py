@@ -1,0 +1,1 @@
+"""Tracks in bins: files, objective, judgement, card."""
