@@ -1,6 +1,8 @@
-"""Make the training FASTA files of GRCh37 from two Debian packages.
+"""Make the FASTA files of GRCh37 that are learned from and tested on.
 
-apt-get download vt-examples smalt-examples
+They come with four Debian packages:
+
+apt-get download vt-examples smalt-examples augustus-doc hisat2
 for deb in *.deb; do dpkg-deb -x $deb packages; done
 python recipes/human/data.py packages
 """
@@ -41,13 +43,29 @@ SOURCES = (
         md5="95e21c09781307af28ce618eb665a58e",
         target="GRCh37.chrX_1-40000000.fa.gz",
     ),
+    Source(
+        path="usr/share/doc/augustus/tutorial/data/chr4.103M.fa",
+        name="chr4:103000000-105000000",
+        length=2_000_001,
+        md5="ea86ce09a95ff219e4477fb3d0fff8f5",
+        target="GRCh37.chr4_103000000-105000000.fa.gz",
+    ),
+    Source(
+        path="usr/share/doc/hisat2/examples/reference/22_20-21M.fa",
+        name="chr22:20000001-21000000",
+        length=1_000_000,
+        md5="05a352ea48c23662e7d72e1614f88da7",
+        target="GRCh37.chr22_20000001-21000000.fa.gz",
+    ),
 )
 
 
 def letters(path: Path) -> bytes:
-    """Return the upper-case sequence of a FASTA of one record."""
-    with gzip.open(path) as file:
-        lines = file.read().split(b"\n")
+    """Return the upper-case sequence of a FASTA of one record, gzip or plain."""
+    data = path.read_bytes()
+    if path.suffix == ".gz":
+        data = gzip.decompress(data)
+    lines = data.split(b"\n")
     return b"".join(x.strip() for x in lines if not x.startswith(b">")).upper()
 
 
@@ -64,7 +82,7 @@ def make(source: Source, packages: Path, folder: Path) -> None:
 
 
 def main() -> None:
-    """Parse the command line and write the two files."""
+    """Parse the command line and write the four files."""
     parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("packages", type=Path, help="where the packages were unpacked")
     parser.add_argument("-o", "--output", type=Path, default=Path(), help="folder")

@@ -20,11 +20,11 @@ from markov import markov_bits
 
 from genomeconv import __version__
 from genomeconv.alphabet import Codes
-from genomeconv.train.annotation import OUTPUTS, Masks
-from genomeconv.train.annotation_files import read_annotation
-from genomeconv.train.bits import Floats, Scorer
+from genomeconv.train.bases.bits import Floats, Scorer
 from genomeconv.train.config import DataConfig
-from genomeconv.train.corpus import Corpus
+from genomeconv.train.data.corpus import Corpus
+from genomeconv.train.labels.annotation import OUTPUTS, Masks
+from genomeconv.train.labels.files import read_annotation
 from genomeconv.weights import load_model
 
 TRAIN = ("GRCh37.chr20.fa.gz", "GRCh37.chrX_1-40000000.fa.gz")
@@ -49,10 +49,9 @@ def training_text(corpus: Corpus) -> Iterator[Codes]:
             yield np.asarray(corpus.codes(number, start, stop))
 
 
-def model_bits(folder: str, codes: Codes) -> Floats:
+def model_bits(scorer: Scorer, codes: Codes) -> Floats:
     """Return the bits of each base (L,), the whole sequence in one piece."""
     out = np.full(len(codes), np.nan)
-    scorer = Scorer(load_model(folder).model)
     for start, part in scorer.bits(lambda a, b: codes[a:b], len(codes)):
         out[start : start + len(part)] = part
     return out
@@ -89,6 +88,8 @@ def rows(
 
 def results(args: argparse.Namespace) -> dict[str, Any]:
     """Judge the model and the Markov models."""
+    loaded = load_model(args.model)
+    scorer = Scorer(loaded.model)
     corpus = Corpus.open(
         DataConfig(fasta=tuple(str(args.data / t) for t in TRAIN)), say
     )
@@ -106,12 +107,11 @@ def results(args: argparse.Namespace) -> dict[str, Any]:
         for i, (name, codes) in enumerate(zip(slices.names, texts, strict=True))
         for row in rows(
             name,
-            model_bits(args.model, codes),
+            model_bits(scorer, codes),
             markov[i],
             genes.masks(i, 0, len(codes)),
         )
     ]
-    loaded = load_model(args.model)
     return {
         "model": loaded.name,
         "model_sha256": loaded.sha256,
