@@ -13,9 +13,10 @@ from dataclasses import dataclass
 import torch
 from torch import Tensor, nn
 from torch.nn import functional as F
+from torch.utils.checkpoint import checkpoint
 
 from genomeconv.config import ModelConfig
-from genomeconv.model.by_rows import by_rows
+from genomeconv.model.by_rows import by_rows, runs_by_rows
 from genomeconv.model.mixer import Buffers, Mixer, MixerState, MixerStream
 from genomeconv_kernels import linear_add, linear_gelu
 
@@ -40,10 +41,36 @@ class Block(nn.Module):
         self.norm2 = nn.LayerNorm(config.width, eps=config.norm_eps)
         self.mlp = Mlp(config)
 
-    def forward(self, r: Tensor, inside: Tensor | None = None) -> Tensor:
-        """(B, L, D) -> (B, L, D); ``inside`` (B, L) is False for padding."""
+    def forward(
+        self, r: Tensor, inside: Tensor | None = None, *, recompute: bool = False
+    ) -> Tensor:
+        """(B, L, D) -> (B, L, D).
+
+        Parameters
+        ----------
+        r : Tensor
+        inside : Tensor, optional
+            (B, L), False for padding.
+        recompute : bool
+            Keep what enters a half, or the block where that is enough, and compute
+            the rest again for the gradient.
+        """
+        if not recompute:
+            return self._both(r, inside)
+        rows = r.flatten(0, 1)
+        if runs_by_rows(rows):  # the second half keeps but what enters it
+            y = checkpoint(self._mixed, r, inside, use_reentrant=False)
+            return self._after(rows, y).view_as(r)
+        out: Tensor = checkpoint(self._both, r, inside, use_reentrant=False)
+        return out
+
+    def _both(self, r: Tensor, inside: Tensor | None) -> Tensor:
+        return self._after(r.flatten(0, 1), self._mixed(r, inside)).view_as(r)
+
+    def _mixed(self, r: Tensor, inside: Tensor | None) -> Tensor:
+        """Return what the mixer's last product takes, as rows (N, D)."""
         B, L, D = r.shape
-        rows, norm = r.reshape(B * L, D), self.norm1
+        norm = self.norm1
 
         def project(
             r: Tensor, scale: Tensor, shift: Tensor, w: Tensor, b: Tensor
@@ -51,13 +78,13 @@ class Block(nn.Module):
             x = F.layer_norm(r, (D,), scale, shift, norm.eps)
             return torch.addmm(b[:, None], w, x.T).T
 
-        z = by_rows(project, (rows,), (*_weights(norm), *_weights(self.mixer.in_proj)))
+        weights = (*_weights(norm), *_weights(self.mixer.in_proj))
+        z = by_rows(project, (r.flatten(0, 1),), weights)
         y = self.mixer.mix_whole(z.T.view(-1, B, L).transpose(0, 1), inside)
-        y = y.transpose(0, 1).reshape(D, B * L).T
-        return self._after(rows, y).view(B, L, D)
+        return y.transpose(0, 1).reshape(D, B * L).T
 
     def _after(self, r: Tensor, y: Tensor) -> Tensor:
-        """Return what the mixed channels y make of the residual; all (N, D)."""
+        """Return the block's output from its input r and what is mixed; all (N, D)."""
         norm = self.norm2
 
         def after(r: Tensor, y: Tensor, *weights: Tensor) -> Tensor:

@@ -275,7 +275,7 @@ class ComputeConfig:
     precision: Literal["float32", "bfloat16"] = "float32"
     """Type of the operands of matrix products (autocast)."""
     recompute: bool = False
-    """Keep one vector a base and block, and compute the rest again for the gradient."""
+    """Keep a vector or two a base and block, compute the rest again for gradients."""
     compile: bool = False
     """Let torch.compile fuse the blocks; on a CPU that needs a C++ compiler."""
     shard: bool = False

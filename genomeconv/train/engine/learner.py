@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import torch
 from torch import Tensor, nn
-from torch.utils.checkpoint import checkpoint
 
 from genomeconv.model import Model
 from genomeconv.train.config import ComputeConfig
@@ -22,8 +21,9 @@ class Learner(nn.Module):
     model : Model
     objective : Objective
     config : ComputeConfig
-        Precision of the products; whether blocks keep only what enters them, and are
-        run again for the gradient (Chen et al. 2016, "sublinear memory cost").
+        Precision of the products; whether blocks keep only what enters them or their
+        halves, and are run again for the gradient (Chen et al. 2016, "sublinear memory
+        cost").
     """
 
     def __init__(
@@ -57,6 +57,6 @@ class Learner(nn.Module):
             return out
         r = trunk.embedding(inputs)
         for block in trunk.blocks:
-            r = checkpoint(block, r, inside, use_reentrant=False)
+            r = block(r, inside, recompute=True)
         normed: Tensor = trunk.norm(r)
         return normed

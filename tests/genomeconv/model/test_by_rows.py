@@ -9,6 +9,8 @@ from hypothesis import strategies as st
 from torch import Tensor
 from torch.nn import functional as F
 
+from genomeconv.config import ExplicitFilter, ModelConfig
+from genomeconv.model import build_model
 from genomeconv.model import by_rows as module
 from genomeconv.model.by_rows import by_rows
 
@@ -145,3 +147,23 @@ def test_precision_of_products_is_the_same_on_the_way_back():
     assert [g.dtype for g in found] == [torch.float32] * 4
     for x, z in zip(found, gradients(expected, given_), strict=True):
         torch.testing.assert_close(x, z, rtol=0.02, atol=0.02)
+
+
+@pytest.mark.parametrize("recompute", [False, True])
+@pytest.mark.parametrize("few", [4, 1 << 20])
+def test_a_block_however_it_is_run(monkeypatch, few, recompute):
+    """Pieces and recomputation change neither the output nor any gradient."""
+    config = ModelConfig(width=8, layers=1, filters=(ExplicitFilter(taps=5, right=2),))
+    block = build_model(config, 0).double().trunk.blocks[0]
+    r = torch.randn(2, 11, 8, dtype=torch.float64, requires_grad=True)
+    inside = torch.ones(2, 11, dtype=torch.bool)
+    inside[1, 7:] = False
+    weights = [r, *block.parameters()]
+    monkeypatch.setattr(module, "FEW", 1 << 20)
+    expected = block(r, inside)
+    wanted = gradients(expected, weights)
+    monkeypatch.setattr(module, "FEW", few)
+    found = block(r, inside, recompute=recompute)
+    torch.testing.assert_close(found, expected, rtol=1e-12, atol=1e-14)
+    for x, y in zip(gradients(found, weights), wanted, strict=True):
+        torch.testing.assert_close(x, y, rtol=1e-10, atol=1e-12)
