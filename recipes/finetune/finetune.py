@@ -37,7 +37,7 @@ from genomeconv.weights import load_model
 HERE = Path(__file__).parent
 METHODS = ("kmers", "cnn", "frozen", "full")
 SEEDS = (0, 1, 2)
-PASSES = {"frozen": 2, "full": 1}
+PASSES = {"frozen": 2, "full": 2}
 PROBE_RATE = 0.03
 WATCHED = 0.1
 """Share of the sample that k-mers choose their size and penalty on."""
