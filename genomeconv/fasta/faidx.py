@@ -124,13 +124,13 @@ def _verify_lines(name: str, entry: Entry, content: RandomBytes) -> None:
     if not 0 <= step - width <= max(map(len, _LINE_ENDS)):
         raise IndexMismatchError(f"the lines of record {shown(name)} differ")
     last = (length - 1) // width * width if length and width else 0
-    for base in (0, last):  # of the first line and of the last
+    for base in {0, last}:  # of the first line and of the last
         start, bases = entry.at(base), min(width, length - base, _LOOKED_AT)
         if b"\n" in content.read(start, start + bases):
             raise IndexMismatchError(f"the lines of record {shown(name)} differ")
     if length <= width:
         return
-    for base in (width, last):
+    for base in {width, last}:
         end = entry.at(base)
         if not width or content.read(end - (step - width), end) not in _LINE_ENDS:
             raise IndexMismatchError(f"the lines of record {shown(name)} differ")

@@ -80,7 +80,7 @@ class Block(nn.Module):
 
         weights = (*_weights(norm), *_weights(self.mixer.in_proj))
         z = by_rows(project, (r.flatten(0, 1),), weights)
-        y = self.mixer.mix_whole(z.T.view(-1, B, L).transpose(0, 1), inside)
+        y = self.mixer.mix(z.T.view(-1, B, L).transpose(0, 1), inside)
         return y.transpose(0, 1).reshape(D, B * L).T
 
     def _after(self, r: Tensor, y: Tensor) -> Tensor:

@@ -44,12 +44,12 @@ class Neighbours(Protocol):
 
 
 class Mixer(nn.Module):
-    """Mixes positions: (B, L, D) -> (B, L, D).
+    """Mixes positions: (B, L, D) -> (B, L, D), with the block around it.
 
     Attributes
     ----------
     neighbours : Neighbours or None
-        None: what :meth:`forward` is given are whole sequences.
+        None: what :meth:`mix` is given are whole sequences.
     """
 
     def __init__(self, config: ModelConfig, layer: int) -> None:
@@ -65,8 +65,8 @@ class Mixer(nn.Module):
         self.out_proj = nn.Linear(width, width)
         self.neighbours: Neighbours | None = None
 
-    def mix_whole(self, z: Tensor, inside: Tensor | None = None) -> Tensor:
-        """Filter and gate whole sequences, with gradients.
+    def mix(self, z: Tensor, inside: Tensor | None = None) -> Tensor:
+        """Filter and gate what is between the two projections, with gradients.
 
         Parameters
         ----------

@@ -23,7 +23,12 @@ class Trunk(nn.Module):
         self.norm = nn.LayerNorm(config.width, eps=config.norm_eps)
 
     def forward(
-        self, tokens: Tensor, layer: int | None = None, inside: Tensor | None = None
+        self,
+        tokens: Tensor,
+        layer: int | None = None,
+        inside: Tensor | None = None,
+        *,
+        recompute: bool = False,
     ) -> Tensor:
         """Return the embeddings, or the residual after block ``layer``.
 
@@ -37,10 +42,12 @@ class Trunk(nn.Module):
         inside : Tensor, optional
             (B, L) bool: False for padding at the end of a sequence, which then
             changes none of its vectors. None: there is none.
+        recompute : bool
+            Keep little of each block for the gradient; see :class:`Block`.
         """
         r = self.embedding(tokens)
         for block in self.blocks[:layer]:
-            r = block(r, inside)
+            r = block(r, inside, recompute=recompute)
         out: Tensor = r if layer is not None else self.norm(r)
         return out
 

@@ -25,7 +25,7 @@ from typing import Any
 
 import h5py
 import pytest
-from Bio import bgzf
+from packed import bgzipped
 
 from genomeconv.store.lock import _describe
 
@@ -109,14 +109,6 @@ def wrapped(width: int = 60, end: str = "\n", text: bytes = GOOD) -> bytes:
         lines = [letters[i : i + width] for i in range(0, len(letters), width)]
         out += "".join(line + end for line in [f">{head}", *lines])
     return out.encode()
-
-
-def bgzipped(content: bytes) -> bytes:
-    packed = io.BytesIO()
-    with bgzf.BgzfWriter(fileobj=packed) as file:
-        file.write(content)
-        file.flush()
-        return packed.getvalue() + bgzf._bgzf_eof
 
 
 def fasta(text: bytes | str) -> dict[str, bytes]:

@@ -7,22 +7,14 @@ import gzip
 import io
 
 import pytest
-from Bio import bgzf
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from packed import bgzipped
 
 from genomeconv.errors import DataError
 from genomeconv.gunzip import gunzip
 
 CONTENT = b">a\n" + bytes(range(65, 91)) * 9000
-
-
-def bgzipped(content: bytes) -> bytes:
-    packed = io.BytesIO()
-    with bgzf.BgzfWriter(fileobj=packed) as file:
-        file.write(content)
-        file.flush()
-        return packed.getvalue() + bgzf._bgzf_eof
 
 
 def unpack(data: bytes, chunk: int = 1 << 16, block: int = 1 << 20) -> bytes:

@@ -3,26 +3,17 @@
 from __future__ import annotations
 
 import gzip
-import io
 import os
 import zlib
 from pathlib import Path
 
 import pytest
-from Bio import bgzf
+from packed import bgzipped
 
 from genomeconv.errors import InputMissingError, PermissionDeniedError
 from genomeconv.inputs import Input, open_binary, shown
 
 CONTENT = b">a\n" + bytes(range(65, 91)) * 9000
-
-
-def bgzipped(content: bytes) -> bytes:
-    packed = io.BytesIO()
-    with bgzf.BgzfWriter(fileobj=packed) as file:
-        file.write(content)
-        file.flush()
-        return packed.getvalue() + bgzf._bgzf_eof
 
 
 def test_missing_file_names_its_neighbours(tmp_path: Path) -> None:

@@ -45,18 +45,9 @@ class Learner(nn.Module):
 
     def forward(self, inputs: Tensor, targets: Tensor) -> Tensor:
         """Return the loss, summed over the positions that count."""
+        inside = inside_of(targets, self.objective)
+        again = self.recompute and not self.frozen and torch.is_grad_enabled()
         with torch.autocast(inputs.device.type, torch.bfloat16, enabled=self.reduced):
-            x = self._trunk(inputs, inside_of(targets, self.objective))
+            x = self.model.trunk(inputs, inside=inside, recompute=again)
         x = x.float() if self.reduced else x
         return self.objective.loss(self.model, x, targets)
-
-    def _trunk(self, inputs: Tensor, inside: Tensor | None) -> Tensor:
-        trunk = self.model.trunk
-        if self.frozen or not (self.recompute and torch.is_grad_enabled()):
-            out: Tensor = trunk(inputs, inside=inside)
-            return out
-        r = trunk.embedding(inputs)
-        for block in trunk.blocks:
-            r = block(r, inside, recompute=True)
-        normed: Tensor = trunk.norm(r)
-        return normed

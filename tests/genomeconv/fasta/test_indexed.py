@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import gzip
-import io
 import os
 import time
 import warnings
@@ -12,9 +11,9 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from Bio import bgzf
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
+from packed import bgzipped
 
 from genomeconv.alphabet import decode
 from genomeconv.errors import DataError, InputMissingError, UsageError
@@ -41,14 +40,6 @@ def wrapped(width: int = 60, end: str = "\n", last: str | None = None) -> bytes:
         lines = [letters[i : i + width] for i in range(0, len(letters), width)]
         out += f">{name} text\n".replace("\n", end) + end.join(lines) + end
     return (out if last is None else out.removesuffix(end) + last).encode()
-
-
-def bgzipped(content: bytes) -> bytes:
-    packed = io.BytesIO()
-    with bgzf.BgzfWriter(fileobj=packed) as file:
-        file.write(content)
-        file.flush()
-        return packed.getvalue() + bgzf._bgzf_eof
 
 
 def quiet(message: str) -> None:

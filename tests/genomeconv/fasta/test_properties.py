@@ -4,15 +4,14 @@ from __future__ import annotations
 
 import gzip
 import hashlib
-import io
 import itertools
 from pathlib import Path
 
 import numpy as np
 import pytest
-from Bio import bgzf
 from hypothesis import HealthCheck, example, given, settings
 from hypothesis import strategies as st
+from packed import bgzipped
 
 from genomeconv.alphabet import decode
 from genomeconv.errors import DataError
@@ -146,14 +145,6 @@ def rewrap(records: dict[str, str], width: int, end: str = "\n") -> bytes:
             letters[i : i + width] + end for i in range(0, len(letters), width)
         )
     return out.encode()
-
-
-def bgzipped(content: bytes) -> bytes:
-    packed = io.BytesIO()
-    with bgzf.BgzfWriter(fileobj=packed) as file:
-        file.write(content)
-        file.flush()
-        return packed.getvalue() + bgzf._bgzf_eof
 
 
 RANDOM = np.random.default_rng(7)

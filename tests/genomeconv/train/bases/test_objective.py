@@ -110,8 +110,8 @@ def test_bfloat16_is_for_products_alone(corpus_of):
     x = torch.randint(0, 4, (2, 64), generator=torch.Generator().manual_seed(1))
     seen = []
     block = model.trunk.blocks[0]
-    mix = block.mixer.mix_whole
-    block.mixer.mix_whole = lambda z, inside: seen.append(z.dtype) or mix(z, inside)
+    mix = block.mixer.mix
+    block.mixer.mix = lambda z, inside: seen.append(z.dtype) or mix(z, inside)
     block.register_forward_hook(lambda m, i, out: seen.append(out.dtype))
     losses, grads = [], []
     for precision in ("float32", "bfloat16"):

@@ -12,6 +12,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import Nothing
 
 from genomeconv.alphabet import reverse_complement
 from genomeconv.config import ExplicitFilter, ModelConfig
@@ -290,13 +291,6 @@ def test_a_long_sequence_is_streamed():
         vector = x.double().mean(0).float() if pooling == "mean" else x[-1]
         wanted = model.outputs(vector).softmax(0).tolist()
         assert found[0] == pytest.approx(wanted, abs=1e-5)
-
-
-class Nothing:
-    def start(self, total, description):
-        """Nothing to show."""
-
-    advance = start
 
 
 def test_evaluate(table, tmp_path):

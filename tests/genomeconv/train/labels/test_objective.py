@@ -11,6 +11,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import Nothing, held_out
 
 from genomeconv.config import ExplicitFilter, ModelConfig
 from genomeconv.errors import ModelError, UsageError
@@ -325,25 +326,11 @@ def test_an_annotation_is_asked_for(make_config, labelled):
     assert "absent where objective.kind is not labels" in str(caught.value)
 
 
-class Nothing:
-    def start(self, total, description):
-        """Nothing to show."""
-
-    advance = start
-
-
 def test_evaluate(train, tmp_path, labelled, fasta, helpers):
     """The numbers of the card again, through the command's function."""
     folder = tmp_path / "genes.run"
     train(folder, *settings_of(labelled))
-    record = json.loads((folder / "run.json").read_text())
-    bed = tmp_path / "test.bed"
-    lines = []
-    for region in record["splits"]["test"]["regions"]:
-        name, _, span = region.rpartition(":")
-        first, last = span.split("-")
-        lines.append(f"{name}\t{int(first) - 1}\t{last}\n")
-    bed.write_text("".join(lines))
+    bed = held_out(folder, tmp_path / "test.bed")
     asked = {"fasta": str(fasta), "model": str(folder / "model"), "device": "cpu"}
     options = EvaluateOptions(**asked, annotation=labelled, bed=bed)
     found = evaluate(options, Nothing(), helpers.quiet)

@@ -13,6 +13,7 @@ import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from judged import Nothing, held_out
 
 from genomeconv.config import ExplicitFilter, ModelConfig
 from genomeconv.errors import DataError, InputMissingError, ModelError, UsageError
@@ -363,25 +364,11 @@ def test_it_learns(train, tmp_path, corpus, helpers):
     assert found["deviance"] < 0.5 * found["baselines"]["mean"]["deviance"]
 
 
-class Nothing:
-    def start(self, total, description):
-        """Nothing to show."""
-
-    advance = start
-
-
 def test_evaluate(train, tmp_path, dense, fasta, helpers):
     """The numbers of the card again, through the command's function."""
     folder = tmp_path / "tracks.run"
     train(folder, *settings_of(dense))
-    record = json.loads((folder / "run.json").read_text())
-    bed = tmp_path / "test.bed"
-    lines = []
-    for region in record["splits"]["test"]["regions"]:
-        name, _, span = region.rpartition(":")
-        first, last = span.split("-")
-        lines.append(f"{name}\t{int(first) - 1}\t{last}\n")
-    bed.write_text("".join(lines))
+    bed = held_out(folder, tmp_path / "test.bed")
     asked = {"fasta": str(fasta), "model": str(folder / "model"), "device": "cpu"}
 
     def judged(**more):
